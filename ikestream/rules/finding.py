@@ -1,0 +1,124 @@
+"""Finding: what a rule says. The words of the verdict's columns, as types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ikestream.events import IkeEvent, Proposal
+
+
+class Cause(StrEnum):
+    """Column `Cause` of an outage. One member per file in `rules/`."""
+
+    PRE_SHARED_KEY_MISMATCH = "PreSharedKeyMismatch"
+    IKE_POLICY_MISMATCH = "IkePolicyMismatch"
+    UNCLASSIFIED = "Unclassified"
+
+
+class Confidence(StrEnum):
+    """How sure the cause is. `HIGH`: the log proves it. `MEDIUM`: the usual reading. `LOW`: a lead."""
+
+    HIGH = "High"
+    MEDIUM = "Medium"
+    LOW = "Low"
+
+
+class ActionOn(StrEnum):
+    """Whose turn it is."""
+
+    AZURE = "Azure"
+    PEER = "Peer"
+    PATH = "Path"
+    BOTH = "Both"
+    UNKNOWN = "Unknown"
+
+
+class FailedStep(StrEnum):
+    """How far the newest failed negotiation came."""
+
+    SA_INIT = "SaInit"
+    AUTH = "Auth"
+    CHILD_SA = "ChildSa"
+    REKEY = "Rekey"
+    ESTABLISHED = "Established"
+    BGP = "Bgp"
+
+
+class OffersSource(StrEnum):
+    """Where Azure's offers come from."""
+
+    LOGGED = "Logged"
+    CONFIGURED = "Configured"
+    ASSUMED_DEFAULT = "AssumedDefault"
+
+
+class Parameter(StrEnum):
+    """What can differ, in the words of `Mismatch.Parameter`."""
+
+    IKE_ENCRYPTION = "IkeEncryption"
+    IKE_INTEGRITY = "IkeIntegrity"
+    DH_GROUP = "DhGroup"
+    IPSEC_ENCRYPTION = "IpsecEncryption"
+    IPSEC_INTEGRITY = "IpsecIntegrity"
+    PFS_GROUP = "PfsGroup"
+    LOCAL_SELECTORS = "LocalSelectors"
+    REMOTE_SELECTORS = "RemoteSelectors"
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """One parameter that differs: what Azure accepts for it, what the peer offered."""
+
+    parameter: Parameter
+    azure: tuple[str, ...]
+    peer: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """Another explanation the same lines allow, and the one check that decides it."""
+
+    cause: str
+    confidence: Confidence
+    check: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule concludes about one episode. `explanation` is one or two plain sentences."""
+
+    cause: Cause
+    confidence: Confidence
+    explanation: str
+    action_on: ActionOn
+    failed_step: FailedStep | None = None
+    mismatch: tuple[Mismatch, ...] = ()
+    azure_offers: tuple[Proposal, ...] = ()
+    peer_offers: tuple[Proposal, ...] = ()
+    offers_source: OffersSource | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
+    missing_evidence: str = ""
+    code: int | None = None  # Windows code that the verdict names
+    evidence: tuple[IkeEvent, ...] = ()  # the lines that prove it, in event order
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing to type. `assumed` names every value in `command` that the log did not show; '' if none."""
+
+    side: ActionOn
+    tool: str  # az, PowerShell, FortiOS, PAN-OS, IOS-XE, ASA, Junos, strongSwan
+    command: str
+    effect: str
+    undo: str
+    assumed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The cure for one finding: prose for both ends, commands to paste, documents to read."""
+
+    fix: str
+    commands: tuple[Command, ...]
+    doc_links: tuple[str, ...]
