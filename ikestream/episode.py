@@ -1,0 +1,171 @@
+"""Timeline -> episodes: the outages of a tunnel, with hold and stability applied, and what happened in each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ikestream.events import IkeEvent, Kind
+from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
+from ikestream.times import FLOOR, HOUR, Times
+from ikestream.tunnel import Gateway, Negotiation, Tunnel
+
+MAX_EPISODES = 8
+FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
+GATEWAY_EVENTS = frozenset({Kind.CONFIGURATION, Kind.MAINTENANCE, Kind.PRIMARY_CHANGED})
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One outage: its down intervals, in order. `up` is when it came back for good, None while it has not."""
+
+    downs: tuple[Interval, ...]
+    up: int | None
+
+    @property
+    def start(self) -> int:
+        """When the last leg went down."""
+        return self.downs[0].start
+
+    def down_time(self) -> int | None:
+        """Return the sum of down time in ms, None while it is open."""
+        return None if self.up is None else sum((d.end or self.up) - d.start for d in self.downs)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What the rules look at: one episode of one tunnel, and nothing that lies after its end.
+
+    `failed` are its failed negotiations, oldest first; `newest` the newest one of each initiator, newest first.
+    `before` are the concluded negotiations of the same tunnel before it.
+    """
+
+    gateway: Gateway
+    tunnel: Tunnel
+    episode: Episode
+    until: int  # the end of what may be looked at: the episode's end, or now
+    negotiations: tuple[Negotiation, ...]
+    conclusions: dict[Negotiation, Conclusion]
+    attempts: dict[Negotiation, frozenset[str]]
+    failed: tuple[Negotiation, ...]
+    newest: tuple[Negotiation, ...]
+    downs: tuple[Change, ...]  # the changes to down that began it, with what shows them
+    gateway_events: tuple[IkeEvent, ...]
+    last_good: Negotiation | None
+    times: Times
+
+    def narrow(self, newest: tuple[Negotiation, ...], until: int) -> Situation:
+        """Return the same episode as it stood when `newest` were the newest failures."""
+        return Situation(
+            self.gateway, self.tunnel, self.episode, until,
+            tuple(n for n in self.negotiations if n.start <= until), self.conclusions, self.attempts,
+            tuple(n for n in self.failed if n.start <= until), newest, self.downs, self.gateway_events, self.last_good, self.times,
+        )  # fmt: skip
+
+
+def episodes(
+    timeline: Timeline, gateway: Gateway, now: int, times: Times
+) -> tuple[tuple[Episode, ...], int, frozenset[int]]:
+    """Return the outages as of `now`, oldest first; the instant before which none are judged any more; and the
+    instants at which time alone may change them.
+
+    Down again before the stability time has passed continues the same outage. One definite refusal opens an
+    outage when nothing else follows within the hold; a negotiation still under way is waited for.
+    """
+    deadlines: set[int] = set()
+    chains: list[list[Interval]] = []
+    for down in timeline.downs:
+        if chains and down.start - (chains[-1][-1].end or now) < _stability(chains[-1], times):
+            chains[-1].append(down)
+        else:
+            chains.append([down])
+    found: list[Episode] = []
+    for chain in chains:
+        held = next((i for i, d in enumerate(chain) if _held(d, gateway, timeline, now, times, deadlines)), None)
+        if held is None:
+            continue
+        downs = tuple(chain[held:])
+        end = downs[-1].end
+        settled = end is not None and end + _stability(list(downs), times) <= now
+        if end is not None:
+            deadlines.add(end + _stability(list(downs), times))
+        found.append(Episode(downs, end if settled else None))
+    since = now - FLOOR
+    recent = [e for e in found if e.up is None or e.up > since]
+    if len(recent) > MAX_EPISODES:
+        recent = recent[-MAX_EPISODES:]
+        since = max(since, recent[0].start)
+    return tuple(recent), since, frozenset(d for d in deadlines if d > now)
+
+
+def _stability(chain: Sequence[Interval], times: Times) -> int:
+    end = chain[-1].end or 0
+    lately = [d for d in chain if d.start > end - HOUR]
+    return times.stability_flapping if len(lately) >= 3 else times.stability
+
+
+def _held(down: Interval, gateway: Gateway, timeline: Timeline, now: int, times: Times, deadlines: set[int]) -> bool:
+    near = any(
+        abs((e.at or 0) - down.start) <= times.gateway_event_window
+        for e in gateway.marks.values()
+        if e.kind in GATEWAY_EVENTS
+    )
+    due = down.start + (times.hold_near_gateway_event if near else times.hold)
+    if down.end is not None:
+        return down.end >= due
+    deadlines.add(due)
+    if now < due:
+        return False
+    # The first verdict waits for an attempt under way: it may be the one that succeeds.
+    attempts = [
+        n
+        for n in timeline.negotiations
+        if timeline.conclusions[n].outcome in FAILED and timeline.conclusions[n].at >= down.start
+    ]
+    return len(attempts) != 1 or not timeline.pending
+
+
+def situate(
+    gateway: Gateway, tunnel: Tunnel, timeline: Timeline, episode: Episode, now: int, times: Times
+) -> Situation:
+    """Return what the rules may look at for `episode`."""
+    until = now if episode.up is None else episode.up
+    seen = tuple(n for n in timeline.negotiations if n.start <= until)
+    conclusions = timeline.conclusions
+    # The attempt whose failure began it may have started before the leg counted as down.
+    failed = tuple(
+        sorted(
+            (
+                n
+                for n in seen
+                if conclusions[n].outcome in FAILED
+                and episode.start <= max(n.end, conclusions[n].at)
+                and conclusions[n].at <= until
+            ),
+            key=lambda n: (conclusions[n].at, n.start, n.session),
+        )
+    )
+    newest: dict[str, Negotiation] = {}
+    for n in failed:
+        newest[n.initiator] = n
+    good = [
+        n
+        for n in timeline.negotiations
+        if conclusions[n].outcome is Outcome.SUCCEEDED and conclusions[n].at <= episode.start
+    ]
+    events = [e for _, e in sorted(gateway.marks.items()) if e.kind in GATEWAY_EVENTS and (e.at or 0) <= until]
+    return Situation(
+        gateway=gateway,
+        tunnel=tunnel,
+        episode=episode,
+        until=until,
+        negotiations=seen,
+        conclusions=conclusions,
+        attempts=timeline.attempts,
+        failed=failed,
+        newest=tuple(sorted(newest.values(), key=lambda n: (-conclusions[n].at, n.session))),
+        downs=tuple(c for c in timeline.changes if c.state == "Down" and abs(c.at - episode.start) <= times.hold),
+        gateway_events=tuple(events),
+        last_good=max(good, key=lambda n: (conclusions[n].at, n.session), default=None),
+        times=times,
+    )

@@ -1,0 +1,86 @@
+"""Tunnel -> Tunnel, smaller: negotiations far enough behind the watermark become spans.
+
+Only the tick folds, never a batch, and only what lies `FOLD_HORIZON` behind the watermark: earlier, the result
+would depend on the order of arrival. The legs' changes of state up to there are kept as they were seen; of equal
+negotiations within one state of their leg the first and the last stay whole. Ten thousand equal retries are one
+span, and the peer's single offer among them is a span of its own that they cannot push out.
+"""
+
+from __future__ import annotations
+
+from ikestream.rules.signature import sign
+from ikestream.status import Change, Outcome, Timeline
+from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
+from ikestream.tunnel import MAX_ATTEMPTS, Gateway, Negotiation, Span, Tunnel, identify
+
+MIN_FOLDED = 32
+"""Folding costs about as much as judging once; it waits until this many negotiations can go."""
+MAX_SPANS = 256
+MAX_CHANGES = 512
+MAX_MARKS = 512
+
+
+def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -> None:
+    """Fold what lies far enough behind `watermark` into spans and bound everything else."""
+    _forget(tunnel, watermark)
+    cut = watermark - FOLD_HORIZON
+    old = [n for n in tunnel.recent() if n.end <= cut - FOLD_CONTEXT and timeline.conclusions.get(n) is not None]
+    if len(old) < MIN_FOLDED:
+        return
+    tunnel.folded_changes = tuple(c for c in timeline.changes if c.at <= cut)[-MAX_CHANGES:]
+    tunnel.folded_to = cut
+    for n in old:
+        _absorb(tunnel, n, timeline)
+        session = tunnel.sessions[n.session]
+        session.drop(identify(e) for e in n.events)
+        if not session.events:
+            del tunnel.sessions[n.session]
+            gateway.owners.pop(n.session, None)
+
+
+def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
+    conclusion = timeline.conclusions[n]
+    if conclusion.outcome is Outcome.HARMLESS:
+        return
+    # The state the leg was in when it was concluded: equal attempts before and after an up are two spans.
+    state: Change | None = None
+    for change in timeline.changes:
+        if change.at > conclusion.at:
+            break
+        if change.leg == n.local or not n.local:
+            state = change
+    offers = (n.azure_ike, n.peer_ike, n.chosen_ike, n.azure_esp, n.peer_esp)
+    key = (
+        n.local,
+        n.initiator,
+        n.depth,
+        conclusion.outcome,
+        sign(n),
+        offers,
+        (state.at, state.state) if state else None,
+    )
+    for span in tunnel.spans:
+        if span.key == key:
+            if len(span.attempts) < MAX_ATTEMPTS:
+                span.attempts |= {n.identity}
+            if (conclusion.at, n.session) < (span.first_at, span.first.session):
+                span.first, span.first_at = n, conclusion.at
+            if (conclusion.at, n.session) > (span.last_at, span.last.session):
+                span.last, span.last_at = n, conclusion.at
+            return
+    tunnel.spans.append(
+        Span(key, conclusion.outcome, n, n, conclusion.at, conclusion.at, frozenset((n.identity,)), any(offers))
+    )
+    if len(tunnel.spans) > MAX_SPANS:
+        # What carries offers, or ended well, is what a later verdict will want.
+        poor = [s for s in tunnel.spans if not s.offers and s.outcome != Outcome.SUCCEEDED]
+        tunnel.spans.remove(min(poor or tunnel.spans, key=lambda s: (s.last_at, s.last.session)))
+
+
+def _forget(tunnel: Tunnel, watermark: int) -> None:
+    """Drop marks and spans that no episode can need any more: those older than the floor, but the newest of each."""
+    floor = watermark - FLOOR - FOLD_HORIZON
+    if len(tunnel.marks) > MAX_MARKS // 2:
+        newest = {mark.instance: key for key, mark in sorted(tunnel.marks.items())}
+        kept = [key for key in sorted(tunnel.marks) if key[0] > floor or key in newest.values()]
+        tunnel.marks = {key: tunnel.marks[key] for key in kept[-MAX_MARKS:]}

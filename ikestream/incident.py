@@ -1,0 +1,178 @@
+"""Wanted x told -> revisions: what is told is the difference between what is wanted now and what was told before.
+
+An incident's id is minted when it is first told and stored with it, never computed again: no pure function of
+the facts can be stable when late evidence may move the start. Wanted incidents are matched to told ones by
+overlap, in order of start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, TypeAlias
+
+from ikestream import columns
+from ikestream.times import RESTATEMENT, REVISION_SPACING
+from ikestream.timestamps import iso
+
+Row: TypeAlias = dict[str, Any]
+"""One row of IkeDiagnosis_CL: every column, None where nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An incident as the facts show it now. `content` holds every column but those that telling it decides."""
+
+    scope: str  # what it is about: gateway key and remote address
+    kind: str
+    start: int
+    end: int | None
+    content: Row
+
+
+@dataclass(slots=True)
+class Told:
+    """An incident as last told."""
+
+    incident_id: str
+    scope: str
+    kind: str
+    start: int
+    end: int | None
+    row: Row
+    told_at: int
+
+    @property
+    def closed(self) -> bool:
+        """Whether its last revision says Resolved."""
+        return bool(self.row["State"] == "Resolved")
+
+    @property
+    def retracted(self) -> bool:
+        """Whether it ended because late evidence took it back."""
+        return self.row["Resolution"] in ("Withdrawn", "Merged")
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Everything told about one scope. `count` is how many incidents were ever told, for minting ids."""
+
+    told: list[Told] = field(default_factory=list)
+    count: int = 0
+
+
+class Pace(IntEnum):
+    """How eagerly changes are told that are no change of the verdict (counts, last times, evidence)."""
+
+    LIVE = 0  # with the restatement of an open incident, six hours after it was last told, changed or not
+    REPLAY = 1  # a saved log: not by themselves
+    FINAL = 2  # the end of a saved log: at once, so that the last revision holds everything
+
+
+def revise(
+    wanted: Sequence[Wanted], ledger: Ledger, scope: str, now: int, since: int, pace: Pace = Pace.LIVE
+) -> tuple[list[Row], int | None]:
+    """Tell what has changed; return the new rows in order and the next instant at which telling is due by itself.
+
+    Updates `ledger`, and forgets what ended before `since`, where nothing is judged any more. A material change is told at most once a minute, opening and resolving at once; an open
+    incident is restated every six hours; what changed of a resolved one (late evidence) follows after a minute.
+    """
+    rows: list[Row] = []
+    dues: list[int] = []
+    ledger.told = [t for t in ledger.told if not _is_past(t, since)]
+    pairs, orphans = _match(wanted, [t for t in ledger.told if not t.retracted])
+    for want, told in pairs:
+        if told is None:
+            ledger.count += 1
+            told = Told(_mint(want, ledger.count), scope, want.kind, want.start, want.end, {}, 0)
+            ledger.told.append(told)
+            rows.append(_tell(told, want.content, now, revision=1))
+            if (wait := _wait(_NONE, pace, closed=told.closed)) is not None:
+                dues.append(told.told_at + wait)
+            continue
+        told.start, told.end = want.start, want.end
+        wait = _wait(_change(told.row, want.content), pace, closed=told.closed)
+        if wait is None:
+            continue
+        if now >= told.told_at + wait:
+            rows.append(_tell(told, want.content, now))
+            wait = _wait(_NONE, pace, closed=told.closed)
+        if wait is not None:
+            dues.append(told.told_at + wait)
+    for told in orphans:
+        into = next(
+            (t for w, t in pairs if t is not None and w.start <= told.start and (w.end is None or told.start <= w.end)),
+            None,
+        )
+        content = {k: v for k, v in told.row.items() if k not in _TELLING}
+        content |= {
+            "State": "Resolved",
+            "Resolution": "Merged" if into else "Withdrawn",
+            "MergedInto": into.incident_id if into else None,
+            "Impact": "None",
+        }
+        rows.append(_tell(told, content, now))
+    return rows, min(dues, default=None)
+
+
+def _is_past(told: Told, since: int) -> bool:
+    if told.retracted:
+        return told.told_at <= since
+    return told.closed and told.end is not None and told.end <= since
+
+
+_TELLING = frozenset({"TimeGenerated", "IncidentId", "Revision", "OpenedAs"})
+_NONE, _QUIET, _MATERIAL, _AT_ONCE = range(4)
+
+
+def _wait(change: int, pace: Pace, *, closed: bool) -> int | None:
+    """Return how long after the last telling this change is told, None if not by itself."""
+    if change == _AT_ONCE or (change != _NONE and pace is Pace.FINAL):
+        return 0
+    if change == _MATERIAL or (change == _QUIET and closed):
+        return REVISION_SPACING
+    return RESTATEMENT if pace is Pace.LIVE and not closed else None
+
+
+def _match(wanted: Sequence[Wanted], told: Sequence[Told]) -> tuple[list[tuple[Wanted, Told | None]], list[Told]]:
+    left = sorted(told, key=lambda t: (t.start, t.incident_id))
+    pairs: list[tuple[Wanted, Told | None]] = []
+    for want in sorted(wanted, key=lambda w: w.start):
+        match = next((t for t in left if t.kind == want.kind and _overlap(want, t)), None)
+        if match is not None:
+            left.remove(match)
+        pairs.append((want, match))
+    return pairs, left
+
+
+def _overlap(want: Wanted, told: Told) -> bool:
+    return (told.end is None or want.start <= told.end) and (want.end is None or told.start <= want.end)
+
+
+def _mint(want: Wanted, count: int) -> str:
+    seed = "\n".join((want.scope, want.kind, str(want.start), str(count)))
+    return hashlib.sha256(seed.encode()).hexdigest()[:20]
+
+
+def _change(row: Row, content: Row) -> int:
+    if row["State"] != content["State"]:
+        return _AT_ONCE
+    if any(row[name] != content[name] for name in columns.load().material):
+        return _MATERIAL
+    return _QUIET if any(row[name] != value for name, value in content.items()) else _NONE
+
+
+def _tell(told: Told, content: Row, now: int, revision: int | None = None) -> Row:
+    at = max(now, told.told_at + 1)
+    row = dict.fromkeys(columns.load().names)
+    row |= content
+    row |= {
+        "TimeGenerated": iso(at),
+        "IncidentId": told.incident_id,
+        "Revision": revision or told.row["Revision"] + 1,
+        "OpenedAs": told.row["OpenedAs"] if told.row else content["Cause"],
+    }
+    told.row, told.told_at = row, at
+    return row

@@ -1,0 +1,27 @@
+"""Finding, Names -> Remedy: what to do at either end, in prose and as commands.
+
+Laws: a read-only check comes first, then the smallest change, each with its effect and its undo; Azure is never
+weakened; no key is part of a command; no value enters a command unless it is a known name or a valid address; whatever
+is not known is a placeholder and is named in `assumed`. Everything rests on facts 06 section 4.
+"""
+
+from __future__ import annotations
+
+from ikestream.remedy.causes import CURES
+from ikestream.remedy.names import Agreed, Names, choose_words
+from ikestream.remedy.note import Attempt, note
+from ikestream.remedy.peer import Vendor, make_peer_initiate
+from ikestream.rules.finding import Finding, Remedy
+
+__all__ = ["Agreed", "Attempt", "Names", "Vendor", "cure", "make_peer_initiate", "note"]
+
+
+def cure(finding: Finding, names: Names, agreed: Agreed | None = None) -> Remedy:
+    """The remedy for `finding.cause`; a cause without a row of its own is treated as `Unclassified`.
+
+    `agreed` tells what was last seen to work in the phases, so that a custom policy can be complete; without it the
+    values of the other phase are placeholders.
+    """
+    plan, links = CURES.get(str(finding.cause), CURES["Unclassified"])
+    steps, commands = plan(finding, choose_words(names), agreed or Agreed())
+    return Remedy(steps.text(), commands, links)

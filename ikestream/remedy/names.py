@@ -1,0 +1,146 @@
+"""Names -> Words: what may stand in a command. All else is a placeholder the reader fills in.
+
+Names and values come from logs that a peer can write into. A command holds a value only if it is one of Azure's or a
+vendor's known names, a syntactically valid address or CIDR, or a resource name made of harmless characters. Everything
+else becomes `<a-placeholder>`, and every placeholder is named in the command's `assumed`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+from ikestream.events import Proposal
+from ikestream.offers import GatewayKind, gateway_kind
+from ikestream.rules.finding import ActionOn, Command
+
+PLACEHOLDER = re.compile(r"<[a-z][a-z0-9-]*>")
+SAME_GROUP = "The connection is in the resource group of the gateway."
+
+# Letters, digits and `_.-` mean nothing to any shell; a leading `-` would be read as an option. Resource groups may
+# have parentheses too: they are rare and shells read them, so such a name is typed by hand.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,89}")
+_GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is known about one tunnel, as logged; '' and () where nothing is. `gateway_id` is the full resource id.
+
+    `peer_ip_is_known` says that `remote_ip` is a peer and no stranger (facts 06 3.1): only then a command may hold it.
+    """
+
+    gateway_id: str
+    gateway_name: str = ""
+    resource_group: str = ""
+    connection: str = ""
+    remote_ip: str = ""
+    azure_ips: tuple[str, ...] = ()
+    peer_ip_is_known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The combinations last seen to work, or the peer's only offer for the other phase; None where unknown.
+
+    A custom policy always holds both phases (facts 06 4.2): what is None here becomes a placeholder there.
+    """
+
+    ike: Proposal | None = None
+    ipsec: Proposal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The same names, each safe to paste: checked, or a placeholder."""
+
+    kind: GatewayKind
+    gateway_id: str
+    gateway: str
+    group: str
+    connection: str
+    subscription: str  # '' if unknown
+    peer_ip: str
+    azure_ip: str
+    azure_ips: tuple[str, ...]  # every valid one, for prose
+
+    @property
+    def virtual_wan(self) -> bool:
+        """Whether the gateway belongs to a virtual hub, which has its own commands."""
+        return self.kind is GatewayKind.VIRTUAL_WAN
+
+    @property
+    def peer(self) -> str:
+        """The peer in prose: with its address if it is a known one."""
+        return f"the peer ({self.peer_ip})" if not self.peer_ip.startswith("<") else "the peer"
+
+    @property
+    def site(self) -> str:
+        """What Azure calls the resource that holds the peer's address and prefixes."""
+        return "VPN site" if self.virtual_wan else "local network gateway"
+
+
+def choose_words(names: Names) -> Words:
+    """Check every name; the gateway's own id fills what the other fields leave empty."""
+    parts = names.gateway_id.split("/")
+    lower = [p.casefold() for p in parts]
+
+    def after(word: str) -> str:
+        return parts[lower.index(word) + 1] if word in lower[:-1] else ""
+
+    kind = gateway_kind(names.gateway_id)
+    subscription = after("subscriptions")
+    subscription = subscription if _GUID.fullmatch(subscription) else ""
+    group = _name(names.resource_group or after("resourcegroups"), "<resource-group>")
+    named = after(kind.casefold())
+    # A log without resource ids is filed under its own file name, which is the name of no gateway.
+    given = names.gateway_name if named or names.gateway_name != parts[-1] else ""
+    gateway = _name(given or named, "<gateway-name>")
+    whole = subscription and "<" not in group + gateway
+    azure_ips = tuple(a for a in dict.fromkeys(_address(a) for a in names.azure_ips) if a)
+    return Words(
+        kind=kind,
+        gateway_id=f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/{kind}/{gateway}"
+        if whole
+        else "<gateway-resource-id>",
+        gateway=gateway,
+        group=group,
+        connection=_name(names.connection, "<connection-name>"),
+        subscription=subscription,
+        peer_ip=(_address(names.remote_ip) if names.peer_ip_is_known else "") or "<peer-public-ip>",
+        azure_ip=azure_ips[0] if len(azure_ips) == 1 else "<azure-public-ip>",
+        azure_ips=azure_ips,
+    )
+
+
+def write(side: ActionOn, tool: str, command: str, effect: str, undo: str, assumed: Iterable[str] = ()) -> Command:
+    """A `Command` whose `assumed` begins with every placeholder in it and in its undo."""
+    holes = dict.fromkeys(PLACEHOLDER.findall(f"{command}\n{undo}"))
+    filled = f"Fill in {', '.join(holes)}." if holes else ""
+    return Command(side, tool, command, effect, undo, " ".join(s for s in (filled, *assumed) if s))
+
+
+def networks(texts: Iterable[str]) -> tuple[str, ...]:
+    """Those of `texts` that are CIDRs with no bits set beyond their prefix; ranges and anything else are left out."""
+    found = []
+    for text in texts:
+        try:
+            found.append(str(ip_network(text)))
+        except ValueError:
+            continue
+    return tuple(dict.fromkeys(found))
+
+
+def _name(text: str, placeholder: str) -> str:
+    return text if _NAME.fullmatch(text) else placeholder
+
+
+def _address(text: str) -> str:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return ""
+    # A zone (fe80::1%eth0) is free text to ipaddress and never part of a public address.
+    return "" if "%" in text else str(address)

@@ -1,0 +1,166 @@
+"""IkePolicyMismatch: the two sides have no phase 1 proposal in common (facts 2.3).
+
+One session never shows both offers: Azure's stand in a session Azure initiated, the peer's in one the peer
+initiated. They are joined across the sessions of the tunnel and compared as combinations. Azure's offers, if
+not logged, are the documented default of this type of gateway, and said to be assumed. If a common
+combination exists, the algorithms are not the reason: many peers answer NO_PROPOSAL_CHOSEN when they have no
+connection for this Azure address (libreswan issue 282), and PRF, ESN and key length are not printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ikestream.episode import Situation
+from ikestream.events import IkeEvent, Kind, Proposal
+from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
+from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
+from ikestream.rules.signature import DH_CODES, in_phase_one, prove, refuses_policy
+from ikestream.tunnel import Negotiation
+
+POLICY_MATCH = 13868
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Both sides' phase 1 offers as far as known, and where they come from."""
+
+    azure: tuple[Proposal, ...]
+    source: OffersSource
+    peer: tuple[Proposal, ...]
+    sessions: tuple[Negotiation, ...]  # where the logged ones stand
+    stale: IkeEvent | None  # a configuration change after the older of them
+
+
+def judge(situation: Situation) -> Finding | None:
+    """Return the finding if the newest failures are phase 1 refusals."""
+    refused = [n for n in situation.newest if _refuses(n)]
+    if not refused:
+        return None
+    offers = collect(situation)
+    compared = compare(offers.azure, offers.peer, Phase.IKE) if offers.peer else None
+    if compared is not None and not compared.common:
+        return _differ(situation, refused, offers, compared)
+    if compared is not None:
+        return _agree(refused, offers)
+    return _unknown(refused, offers)
+
+
+def _refuses(n: Negotiation) -> bool:
+    return in_phase_one(n) and (refuses_policy(n) or bool(DH_CODES & set(n.codes)))
+
+
+def collect(situation: Situation) -> Offers:
+    """Return the newest phase 1 offers of both sides, no older than the rules allow."""
+    oldest = situation.until - situation.times.offers_age
+    usable = [n for n in situation.negotiations if n.start >= oldest]
+    azure = max((n for n in usable if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
+    peer = max((n for n in usable if n.peer_ike), key=lambda n: (n.start, n.session), default=None)
+    default = default_offers(situation.gateway.key, Phase.IKE, Role.INITIATOR)
+    offered, source = default, OffersSource.ASSUMED_DEFAULT
+    if azure is not None:
+        whole = azure.azure_ike_cut and azure.azure_ike == default[: len(azure.azure_ike)]
+        # A line cut in the middle lists only the beginning; where that is the default's beginning, so is the rest.
+        offered, source = (default, OffersSource.ASSUMED_DEFAULT) if whole else (azure.azure_ike, OffersSource.LOGGED)
+    sessions = tuple(n for n in (azure, peer) if n is not None)
+    older = min((n.start for n in sessions), default=situation.until)
+    stale = next(
+        (
+            e
+            for e in situation.gateway_events
+            if e.kind is Kind.CONFIGURATION and older < (e.at or 0) <= situation.until
+        ),
+        None,
+    )
+    return Offers(offered, source, peer.peer_ike if peer else (), sessions, stale)
+
+
+def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, compared: Comparison) -> Finding:
+    names = ", ".join(f"{m.parameter} (Azure {'/'.join(m.azure)}, peer {'/'.join(m.peer)})" for m in compared.mismatch)
+    told = f"No phase 1 proposal of the peer equals one of Azure's. Against the nearest of Azure's, what differs is {names}."
+    if offers.source is OffersSource.ASSUMED_DEFAULT:
+        told += (
+            " Azure's offers are not (wholly) in this log; the documented default of this type of gateway is assumed."
+        )
+    cure = target(offers.azure, offers.peer, Phase.IKE, gateway_kind(situation.gateway.key))
+    confidence = Confidence.HIGH
+    if offers.stale is not None:
+        told += " The configuration was written after one of these offers was logged, so it may be out of date."
+        confidence = Confidence.MEDIUM
+    return Finding(
+        cause=Cause.IKE_POLICY_MISMATCH,
+        confidence=confidence,
+        explanation=told,
+        action_on=cure.side_to_change if cure else ActionOn.BOTH,
+        failed_step=FailedStep.SA_INIT,
+        mismatch=compared.mismatch,
+        azure_offers=offers.azure,
+        peer_offers=offers.peer,
+        offers_source=offers.source,
+        code=_code(refused),
+        evidence=prove([*refused, *offers.sessions]),
+    )
+
+
+def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
+    by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
+    hypotheses = (
+        Hypothesis(
+            "The peer has no connection for this Azure address, or one for the other IKE version",
+            Confidence.MEDIUM if by_peer else Confidence.LOW,
+            "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
+        ),
+        Hypothesis(
+            "A value the log does not print differs: PRF, extended sequence numbers or key length",
+            Confidence.LOW,
+            "Read the peer's log at the time and SPI of this attempt.",
+        ),
+        Hypothesis(
+            "The policy was changed between the two sessions compared here",
+            Confidence.LOW,
+            "Let the other side initiate once more and compare again.",
+        ),
+    )
+    return Finding(
+        cause=Cause.IKE_POLICY_MISMATCH,
+        confidence=Confidence.LOW,
+        explanation="Phase 1 was refused as a policy mismatch, although the two sides' logged offers have a proposal in common: "
+        "the printed algorithms are not the reason.",
+        action_on=ActionOn.PEER if by_peer else ActionOn.UNKNOWN,
+        failed_step=FailedStep.SA_INIT,
+        azure_offers=offers.azure,
+        peer_offers=offers.peer,
+        offers_source=offers.source,
+        hypotheses=hypotheses,
+        missing_evidence="The peer's own log at the time and SPI given here says what it refused.",
+        code=_code(refused),
+        evidence=prove([*refused, *offers.sessions]),
+    )
+
+
+def _unknown(refused: list[Negotiation], offers: Offers) -> Finding:
+    return Finding(
+        cause=Cause.IKE_POLICY_MISMATCH,
+        confidence=Confidence.MEDIUM,
+        explanation="Phase 1 was refused as a policy mismatch. What the peer offers is not in this log, because the peer has not "
+        "initiated, so the parameter cannot be named yet.",
+        action_on=ActionOn.BOTH,
+        failed_step=FailedStep.SA_INIT,
+        azure_offers=offers.azure,
+        offers_source=offers.source,
+        hypotheses=(
+            Hypothesis(
+                "The peer has no connection for this Azure address, or one for the other IKE version",
+                Confidence.LOW,
+                "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
+            ),
+        ),
+        missing_evidence="The peer's offer. Make the peer initiate once (restart only this tunnel there): its proposals then "
+        "appear in the log and this verdict names the parameter.",
+        code=_code(refused),
+        evidence=prove([*refused, *offers.sessions]),
+    )
+
+
+def _code(refused: list[Negotiation]) -> int:
+    return next((c for n in refused for c in n.codes if c in DH_CODES or c == POLICY_MATCH), POLICY_MATCH)

@@ -1,0 +1,120 @@
+"""PreSharedKeyMismatch: phase 1 was agreed and the keys were compared, and they differ (facts 2.1).
+
+The responder always notices first: it verifies the initiator's AUTH. When Azure is the responder and says so
+itself, the log proves it. When the peer refuses Azure, the peer's reason is hidden on purpose (RFC 7296 2.21.2):
+Microsoft documents it as the key, but a peer that expects another identity of Azure writes the same line.
+Which side's key is wrong cannot be seen in IKE.
+"""
+
+from __future__ import annotations
+
+from ikestream.episode import Situation
+from ikestream.events import Kind
+from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.rules.signature import prove
+from ikestream.status import Outcome
+from ikestream.tunnel import Initiator, Negotiation
+
+IDENTITY_CODES = frozenset({13889, 13834, 13869})
+"""Authentication method or identity refused: not the key."""
+HASH_CODE = 13870
+PROOF = (
+    Kind.NOTIFY_SENT,
+    Kind.NOTIFY_RECEIVED,
+    Kind.CLOSED,
+    Kind.ERROR,
+    Kind.CLEANUP_MM,
+    Kind.CLEANUP_QM,
+    Kind.AUTH_RECEIVED,
+    Kind.AUTH_SENT,
+    Kind.SA_INIT_ANSWERED,
+    Kind.SA_INIT_SENT,
+    Kind.SA_INIT_RECEIVED,
+)
+KEY_CODES = frozenset({13801, 13826, HASH_CODE})
+
+
+def judge(situation: Situation) -> Finding | None:
+    """Return the finding if the newest failures show a failed authentication by key."""
+    shown = [n for n in situation.newest if _fails_on_key(n)]
+    if not shown or any(n.auth_method == "certificate" for n in situation.negotiations):
+        return None
+    if any(IDENTITY_CODES & set(n.codes) for n in shown) or _other_leg_authenticates(situation, shown):
+        return None
+    azure_refused = any(_refused_by_azure(n) for n in shown)
+    peer_refused = any(_refused_by_peer(n) for n in shown)
+    worked_before = situation.last_good is not None and any(n.initiator is situation.last_good.initiator for n in shown)
+    proven = azure_refused or (peer_refused and worked_before)
+    if azure_refused and peer_refused:
+        told = "Phase 1 was agreed, then each side refused the other's authentication"
+    elif azure_refused:
+        told = "Phase 1 was agreed, then Azure could not verify the peer's authentication"
+    else:
+        told = "Phase 1 was agreed, then the peer refused Azure's authentication"
+    told += ". The pre-shared keys on the two sides differ; the log cannot show which one is wrong."
+    if worked_before:
+        told += " The same direction worked before, so a key was changed on one side."
+    hypotheses = [
+        Hypothesis(
+            "Keys swapped between two connections, cut, or with a character one side does not take",
+            Confidence.LOW,
+            "Compare the length and the first and last two characters of both keys by telephone, never by log or mail.",
+        )
+    ]
+    if not azure_refused:
+        hypotheses.insert(
+            0,
+            Hypothesis(
+                "The peer expects another identity (remote ID) of Azure than the gateway's public IP address",
+                Confidence.MEDIUM if not worked_before else Confidence.LOW,
+                "Look in the peer's log at the time and SPI of this attempt: 'authentication failed' or 'ID mismatch'.",
+            ),
+        )
+    return Finding(
+        cause=Cause.PRE_SHARED_KEY_MISMATCH,
+        confidence=Confidence.HIGH if proven else Confidence.MEDIUM,
+        explanation=told,
+        action_on=ActionOn.BOTH,
+        failed_step=FailedStep.AUTH,
+        hypotheses=tuple(hypotheses),
+        missing_evidence=""
+        if proven
+        else "Why the peer refused: its own log says so at the time and SPI given here. Or let the peer initiate once: if Azure then refuses it, the key is proven.",
+        code=next((c for n in shown for c in n.codes if c in KEY_CODES), 13801),
+        evidence=prove(shown, PROOF),
+    )
+
+
+def _fails_on_key(n: Negotiation) -> bool:
+    # Without a line beyond SA_INIT a lone 13801 still names authentication: lines get lost.
+    return n.refused_authentication and bool(
+        "AUTHENTICATION_FAILED" in n.sent_notifies | n.received_notifies
+        or KEY_CODES & set(n.codes)
+        or IDENTITY_CODES & set(n.codes)
+    )
+
+
+def _refused_by_azure(n: Negotiation) -> bool:
+    verified = "AUTHENTICATION_FAILED" in n.sent_notifies or 13826 in n.codes
+    return (
+        verified
+        and n.initiator is not Initiator.AZURE
+        and (Kind.AUTH_RECEIVED in n.kinds or "AUTHENTICATION_FAILED" in n.sent_notifies)
+    )
+
+
+def _refused_by_peer(n: Negotiation) -> bool:
+    return "AUTHENTICATION_FAILED" in n.received_notifies
+
+
+def _other_leg_authenticates(situation: Situation, shown: list[Negotiation]) -> bool:
+    # One Azure address refused while the other authenticates with the same peer: the key is right, the
+    # peer does not expect this address.
+    refused = {n.local for n in shown}
+    return any(
+        n.local
+        and n.local not in refused
+        and n.start >= situation.episode.start
+        and situation.conclusions[n].outcome is Outcome.SUCCEEDED
+        for n in situation.negotiations
+    )

@@ -1,0 +1,54 @@
+"""Unclassified: a known tunnel stays down and no other rule says why (facts 2.21).
+
+It carries what is known: how far the newest attempts came, who should speak next, every code and notify. A
+close that also occurs in health (roles benign and replaced) never makes an outage by itself: then the facts
+hold no failed attempt and no TunnelDisconnected, and this rule answers None.
+"""
+
+from __future__ import annotations
+
+from ikestream import codes
+from ikestream.episode import Situation
+from ikestream.events import Kind
+from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding
+from ikestream.rules.signature import next_to_act, prove, reached, stopped_after
+
+
+def judge(situation: Situation) -> Finding | None:
+    """Return what is known about why the tunnel is down; None if only closes that also occur in health took it down."""
+    disconnects = [c.mark for c in situation.downs if c.mark is not None and c.mark.kind is Kind.TUNNEL_DOWN]
+    if not situation.newest and not disconnects:
+        return None
+    told: list[str] = []
+    evidence = list(disconnects)
+    code = None
+    for mark in disconnects:
+        reason = f", reason given: '{mark.text}'" if mark.text else ", without a reason"
+        told.append(f"Azure logged TunnelDisconnected{reason}.")
+        code = code or mark.code
+    for n in situation.newest:
+        seen = [f"{c} ({found.message.rstrip('.')})" for c in n.codes if (found := codes.CODES.get(c)) is not None]
+        seen += [f"notify {name}" for name in sorted(n.sent_notifies | n.received_notifies)]
+        told.append(
+            f"Newest attempt: {stopped_after(n)}"
+            + (f"; seen: {', '.join(seen)}." if seen else "; no error was logged.")
+        )
+        code = next(iter(n.codes), code)
+    evidence += prove(situation.newest)
+    newest = situation.newest[0] if situation.newest else None
+    if newest is not None:
+        missing = (
+            "The peer's log at the time and SPI given here; a packet capture on the connection shows who is silent."
+        )
+    else:
+        missing = "No IKE attempt is in this log. Switch on IKEDiagnosticLog on this gateway: it shows why the tunnel does not come back."
+    return Finding(
+        cause=Cause.UNCLASSIFIED,
+        confidence=Confidence.LOW,
+        explanation=" ".join(told),
+        action_on=next_to_act(newest) if newest is not None else ActionOn.UNKNOWN,
+        failed_step=reached(newest) if newest is not None else FailedStep.ESTABLISHED,
+        missing_evidence=missing,
+        code=code,
+        evidence=tuple(evidence[:12]),
+    )

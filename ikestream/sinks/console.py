@@ -1,0 +1,17 @@
+"""Rows -> JSON lines on a stream: the sink of an app without Azure settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import BinaryIO
+
+import orjson
+
+from ikestream.incident import Row
+
+
+def deliver(rows: Iterable[Row], stream: BinaryIO) -> None:
+    """Write one JSON object per line and flush. orjson escapes control characters, so log text cannot forge lines."""
+    for row in rows:
+        stream.write(orjson.dumps(row) + b"\n")
+    stream.flush()

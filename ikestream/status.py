@@ -1,0 +1,387 @@
+"""Tunnel -> timeline: when each leg was up and down, as far as the facts show by a given instant.
+
+Up is positive evidence only; silence is neither up nor down. A close is no failure by itself. All of it is
+a pure function of the facts and of `now`, the instant up to which everything has been read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+from ikestream.events import IkeEvent, Kind
+from ikestream.times import Times
+from ikestream.tunnel import Gateway, Initiator, Negotiation, Tunnel
+
+
+class State(StrEnum):
+    """What is known of a leg."""
+
+    UNKNOWN = "Unknown"
+    UP = "Up"
+    DOWN = "Down"
+
+
+class Outcome(StrEnum):
+    """How one negotiation ended, as far as can be told at an instant."""
+
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"  # a definite no
+    FAILED = "failed"  # ended without success, by a code that may also occur in health
+    UNANSWERED = "unanswered"  # nothing concluded it and nothing more came
+    HARMLESS = "harmless"  # collisions, re-initialisation, duplicates
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The outcome of a negotiation, and when it was reached."""
+
+    outcome: Outcome
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One leg going up or down, and what shows it."""
+
+    at: int
+    leg: str
+    state: State
+    mark: IkeEvent | None = None
+    negotiation: Negotiation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LegStatus:
+    """The newest state of one leg. `instance` is where it was last seen; `since` is None while unknown."""
+
+    leg: str
+    instance: str
+    state: State
+    since: int | None
+    ever_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A time in which the tunnel was down: all expected legs, none up. `end` is None while it lasts."""
+
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Everything `episode` and the rules need to know of one tunnel at `now`."""
+
+    negotiations: tuple[Negotiation, ...]
+    conclusions: dict[Negotiation, Conclusion]
+    attempts: dict[Negotiation, frozenset[str]]  # the attempts each negotiation stands for: folded ones for many
+    changes: tuple[Change, ...]
+    downs: tuple[Interval, ...]
+    legs: tuple[LegStatus, ...]
+    deadlines: frozenset[int]  # instants after `now` at which time alone may change any of this
+    pending: bool  # a negotiation that began is not concluded yet
+
+
+# Codes that end an established SA (facts 1.3, 3.3). Its peer vanished; the others end it on purpose or by age.
+SA_ENDS = frozenset({13886, 13885, 13877, 13849, 13891})
+PEER_VANISHED = 13886
+
+
+def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
+    """Return how `negotiation` ended by `now`. Absence (no answer, no close) is concluded by time alone."""
+    n = negotiation
+    agreed = n.child_agreed_at
+    # A child that an error follows at once was not agreed: Network Watcher's sample shows Final, then 13868.
+    if agreed is not None and (n.ended_at is None or n.ended_at > agreed + times.confirm):
+        return Conclusion(Outcome.SUCCEEDED if agreed + times.confirm <= now else Outcome.PENDING, agreed)
+    if n.refusal is not None:
+        return Conclusion(Outcome.REFUSED, n.refusal.at or 0)
+    if n.soft_failure is not None:
+        return Conclusion(Outcome.FAILED, n.soft_failure.at or 0)
+    if n.ended_at is not None:
+        return Conclusion(Outcome.HARMLESS, n.ended_at)
+    if not n.kinds & _EXCHANGE:
+        return Conclusion(Outcome.HARMLESS, n.end)
+    return Conclusion(Outcome.UNANSWERED if n.end + times.stall <= now else Outcome.PENDING, n.end)
+
+
+_EXCHANGE = frozenset(
+    {
+        Kind.SA_INIT_SENT,
+        Kind.SA_INIT_ANSWERED,
+        Kind.SA_INIT_RECEIVED,
+        Kind.RESPONDER_SPI,
+        Kind.AUTH_SENT,
+        Kind.AUTH_RECEIVED,
+    }
+)
+
+
+def observe(
+    gateway: Gateway, tunnel: Tunnel, extra: Iterable[tuple[str, IkeEvent]], now: int, times: Times
+) -> Timeline:
+    """Return the timeline of `tunnel` at `now`; `extra` are (session, event) of waiting lines it owns."""
+    recent = _join(tunnel.recent(), extra)
+    deadlines: set[int] = set()
+    conclusions: dict[Negotiation, Conclusion] = {}
+    attempts: dict[Negotiation, frozenset[str]] = {}
+    for span in tunnel.spans:
+        for n, outcome, at in ((span.first, span.outcome, span.first_at), (span.last, span.outcome, span.last_at)):
+            conclusions[n] = Conclusion(Outcome(outcome), at)
+            attempts[n] = span.attempts
+    for n in recent:
+        conclusions[n] = conclude(n, now, times)
+        attempts[n] = frozenset((n.identity,))
+        deadlines.update((n.end + times.stall, (n.child_agreed_at or 0) + times.confirm))
+    negotiations = sorted(conclusions, key=lambda n: (n.start, n.end, n.session))
+    leg_of = _Legs(tunnel, negotiations)
+    changes = [replace(c, leg=leg_of.name("", c.leg)) if c.leg in tunnel.homes else c for c in tunnel.folded_changes]
+    for leg in leg_of.names:
+        changes += _replay(
+            gateway,
+            leg,
+            leg_of,
+            tunnel,
+            recent,
+            conclusions,
+            now,
+            times,
+            deadlines,
+            [c for c in changes if c.leg == leg],
+        )
+    changes.sort(key=lambda c: (c.at, c.state is State.UP, c.leg))
+    return Timeline(
+        negotiations=tuple(negotiations),
+        conclusions=conclusions,
+        attempts=attempts,
+        changes=tuple(changes),
+        downs=_downs(changes),
+        legs=tuple(_newest(leg, leg_of, changes) for leg in leg_of.names),
+        deadlines=frozenset(d for d in deadlines if d > now),
+        pending=any(c.outcome is Outcome.PENDING for c in conclusions.values()),
+    )
+
+
+def _join(negotiations: list[Negotiation], extra: Iterable[tuple[str, IkeEvent]]) -> list[Negotiation]:
+    joined = list(negotiations)
+    for session, event in extra:
+        near = [n for n in joined if n.session == session]
+        nearest = min(near, key=lambda n: (abs(n.start - (event.at or 0)), n.start), default=None)
+        if nearest is not None:
+            joined[joined.index(nearest)] = Negotiation(session, [*nearest.events, event])
+    return joined
+
+
+class _Legs:
+    """Names the legs: the local address, or, while a log without addresses is all there is, the instance."""
+
+    def __init__(self, tunnel: Tunnel, negotiations: list[Negotiation]) -> None:
+        self._homes = {instance: local for instance, (_, local) in tunnel.homes.items()}
+        self._locals = sorted({n.local for n in negotiations if n.local})
+        marks = [e for _, e in sorted(tunnel.marks.items())]
+        self._merged = not self._locals and not _up_together(marks)
+        self.names = sorted(
+            {self.name(e.local, e.instance) for e in marks} | {self.name(n.local, n.instance) for n in negotiations}
+        )
+        self.instances: dict[str, tuple[int, str]] = {}
+        for at, leg, instance in [(e.at or 0, self.name(e.local, e.instance), e.instance) for e in marks] + [
+            (n.end, self.name(n.local, n.instance), n.instance) for n in negotiations
+        ]:
+            if instance:
+                self.instances[leg] = max(self.instances.get(leg, (0, "")), (at, instance))
+
+    def name(self, local: str, instance: str) -> str:
+        """Return the leg's name: its local address where that is known or learned, else the instance, else ''."""
+        if local:
+            return local
+        if instance in self._homes:
+            return self._homes[instance]
+        if len(self._locals) == 1:
+            return self._locals[0]  # active-standby: both instances share the one address
+        # Instances that were never up together share one leg: a takeover, not a second tunnel.
+        return "" if self._merged else instance
+
+
+def _up_together(marks: list[IkeEvent]) -> bool:
+    up: set[str] = set()
+    for mark in marks:
+        if mark.kind is Kind.TUNNEL_UP:
+            up.add(mark.instance)
+            if len(up) > 1:
+                return True
+        else:
+            up.discard(mark.instance)
+    return False
+
+
+class _Walk:
+    """Walks through what happened to one leg, in order, and notes its changes of state after the folded ones."""
+
+    def __init__(
+        self, leg: str, folded: list[Change], folded_to: int, ups: list[int], tunnel_log: bool, now: int, times: Times
+    ) -> None:
+        self.changes: list[Change] = []
+        self.deadlines: set[int] = set()
+        self._leg, self._ups, self._now, self._times = leg, ups, now, times
+        self._tunnel_log = tunnel_log
+        self._state = folded[-1].state if folded else State.UNKNOWN
+        # The Tunnel log says Connected: only it, or a dead peer, says otherwise.
+        self._marked_up = self._state is State.UP and folded[-1].mark is not None
+        self._failures: list[tuple[int, Negotiation]] = []  # since the leg last succeeded
+        self._unanswered: list[Negotiation] = []
+        self._folded_to, self._newest = folded_to, folded[-1].at if folded else 0
+
+    def _go(self, at: int, to: State, mark: IkeEvent | None = None, negotiation: Negotiation | None = None) -> None:
+        # What is older than the fold has had its effect; a mark that came late still counts if nothing newer did.
+        late = mark is not None and mark.kind in (Kind.TUNNEL_UP, Kind.TUNNEL_DOWN)
+        if self._folded_to and at <= (self._newest if late else self._folded_to):
+            return
+        if self._state is not to:
+            self._state = to
+            self.changes.append(Change(at, self._leg, to, mark, negotiation))
+
+    def connect(self, at: int, mark: IkeEvent | None, negotiation: Negotiation | None) -> None:
+        """The leg is up."""
+        self._go(at, State.UP, mark, negotiation)
+        self._marked_up = self._marked_up or mark is not None
+        self._failures, self._unanswered = [], []
+
+    def disconnect(self, at: int, mark: IkeEvent) -> None:
+        """The Tunnel log says so."""
+        self._go(at, State.DOWN, mark)
+        self._marked_up = False
+
+    def end(self, at: int, event: IkeEvent, negotiation: Negotiation) -> None:
+        """An established SA ended: down if the leg had one and no successor is near."""
+        if self._state is State.UP and (event.code == PEER_VANISHED or not self._marked_up) and self._stays_down(at):
+            self._go(at, State.DOWN, event, negotiation)
+
+    def refuse(self, at: int, negotiation: Negotiation) -> None:
+        """An attempt was refused for good."""
+        if self._state is State.UP:
+            self._fail_while_up(at, negotiation)
+        else:
+            self._go(at, State.DOWN, None, negotiation)
+
+    def fail(self, at: int, negotiation: Negotiation) -> None:
+        """An attempt ended with a code that may also occur in health."""
+        if self._state is State.UP:
+            self._fail_while_up(at, negotiation)
+        elif self._stays_down(at):
+            self._go(at, State.DOWN, None, negotiation)
+
+    def stall(self, negotiation: Negotiation) -> None:
+        """Nobody answered, or nobody went on."""
+        if self._state is not State.UNKNOWN:
+            return
+        # One unanswered attempt proves little; the second of Azure, or a whole minute of it, does. A peer whose
+        # attempts stop half-way is less certain: the answer may only have gone another way.
+        n, times = negotiation, self._times
+        self._unanswered = [*(u for u in self._unanswered if u.end >= n.start - times.attempts_window), n]
+        attempts = {u.identity for u in self._unanswered if u.initiator is n.initiator}
+        enough = len(attempts) > (2 if n.initiator is Initiator.PEER else 1)
+        if enough or (n.initiator is Initiator.AZURE and n.end - self._unanswered[0].start >= times.stall):
+            self._go(self._unanswered[0].start, State.DOWN, None, self._unanswered[0])
+
+    def _fail_while_up(self, at: int, negotiation: Negotiation) -> None:
+        # A duplicate, the standby instance, the other direction: no evidence of down, unless it goes on and on and
+        # there is no Tunnel log to ask.
+        self._failures = [f for f in self._failures if f[0] >= at - self._times.attempts_window] + [(at, negotiation)]
+        first, attempt = self._failures[0]
+        if self._tunnel_log or len(self._failures) < 3 or at - first < self._times.sustained_failures:
+            return
+        self._go(first, State.DOWN, None, attempt)
+
+    def _stays_down(self, at: int) -> bool:
+        self.deadlines.add(at + self._times.grace)
+        return at + self._times.grace <= self._now and not _near(self._ups, at, self._times.grace)
+
+
+def _replay(
+    gateway: Gateway,
+    leg: str,
+    legs: _Legs,
+    tunnel: Tunnel,
+    negotiations: list[Negotiation],
+    conclusions: dict[Negotiation, Conclusion],
+    now: int,
+    times: Times,
+    deadlines: set[int],
+    folded: list[Change],
+) -> list[Change]:
+    """Return the changes of state of one leg after the folded ones."""
+    own = [n for n in negotiations if legs.name(n.local, n.instance) == leg]
+    marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
+    succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
+    ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
+    walk = _Walk(leg, folded, tunnel.folded_to, ups, gateway.writes_tunnel_log, now, times)
+    # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
+    steps: list[tuple[int, int, str, Callable[[], None]]] = []
+    for event in marks:
+        at = event.at or 0
+        if event.kind is Kind.TUNNEL_UP:
+            steps.append((at, 2, event.message, partial(walk.connect, at, event, None)))
+        else:
+            steps.append((at, 0, event.message, partial(walk.disconnect, at, event)))
+    for n in own:
+        outcome, at = conclusions[n].outcome, conclusions[n].at
+        if outcome is Outcome.SUCCEEDED:
+            # Where the gateway writes the Tunnel log, its TunnelConnected may yet come; without it this counts later.
+            visible = at + times.tunnel_log_lateness if gateway.writes_tunnel_log else at
+            deadlines.add(visible)
+            if visible <= now:
+                steps.append((at, 2, n.session, partial(walk.connect, at, None, n)))
+        elif outcome is Outcome.REFUSED:
+            steps.append((at, 1, n.session, partial(walk.refuse, at, n)))
+        elif outcome is Outcome.FAILED:
+            steps.append((at, 1, n.session, partial(walk.fail, at, n)))
+        elif outcome is Outcome.UNANSWERED:
+            steps.append((at, 1, n.session, partial(walk.stall, n)))
+        steps += [
+            (e.at or 0, 1, e.message, partial(walk.end, e.at or 0, e, n))
+            for e in n.events
+            if e.kind is Kind.CLOSED and e.code in SA_ENDS
+        ]
+    for step in sorted(steps, key=lambda s: s[:3]):
+        step[3]()
+    deadlines.update(walk.deadlines)
+    return walk.changes
+
+
+def _near(instants: list[int], at: int, reach: int) -> bool:
+    return any(abs(instant - at) <= reach for instant in instants)
+
+
+def _downs(changes: list[Change]) -> tuple[Interval, ...]:
+    """Return when the tunnel was down: no leg up, at least one down, and none that was ever up in an unknown state."""
+    states: dict[str, State] = {}
+    downs: list[Interval] = []
+    start: int | None = None
+    for change in changes:
+        states[change.leg] = change.state
+        down = State.UP not in states.values() and State.DOWN in states.values()
+        if down and start is None:
+            start = change.at
+        elif not down and start is not None:
+            if change.at > start:
+                downs.append(Interval(start, change.at))
+            start = None
+    if start is not None:
+        downs.append(Interval(start, None))
+    return tuple(downs)
+
+
+def _newest(leg: str, legs: _Legs, changes: list[Change]) -> LegStatus:
+    own = [c for c in changes if c.leg == leg]
+    return LegStatus(
+        leg=leg,
+        instance=legs.instances.get(leg, (0, ""))[1],
+        state=own[-1].state if own else State.UNKNOWN,
+        since=own[-1].at if own else None,
+        ever_up=any(c.state is State.UP for c in own),
+    )

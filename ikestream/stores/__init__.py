@@ -1,0 +1,1 @@
+"""Stores: where facts and what was told are kept."""

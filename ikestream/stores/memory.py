@@ -1,0 +1,105 @@
+"""Facts and ledgers in memory: what the command line and an app without Azure settings use.
+
+Nothing survives the process. `due` is a heap with lazy deletion: a scope's earliest deadline counts.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ikestream.events import IkeEvent
+from ikestream.incident import Ledger
+from ikestream.tunnel import Gateway
+
+
+class Scope(NamedTuple):
+    """One tunnel: gateway key and remote address."""
+
+    gateway: str
+    remote: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """How far a partition of the hub has been read."""
+
+    sequence_number: int
+    enqueued: int  # ms
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """Everything known and told, of all gateways."""
+
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    partitions: dict[str, Partition] = field(default_factory=dict)
+    _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
+    _due: dict[Scope, int] = field(default_factory=dict)
+    _heap: list[tuple[int, Scope]] = field(default_factory=list)
+
+    def learn(self, event: IkeEvent, due: int) -> None:
+        """Learn one event; what it touches is judged at `due` at the latest."""
+        key = event.gateway.lower()
+        gateway = self.gateways.get(key)
+        if gateway is None:
+            gateway = self.gateways[key] = Gateway(key)
+        for remote in gateway.learn(event):
+            if remote:
+                self.schedule(Scope(key, remote), due)
+            else:
+                for known in gateway.tunnels:
+                    self.schedule(Scope(key, known), due)
+
+    def read(self, partition: str, sequence_number: int, enqueued: int) -> None:
+        """Note that `partition` has been read up to `sequence_number`, enqueued at `enqueued`; never backwards."""
+        reached = Partition(sequence_number, enqueued)
+        self.partitions[partition] = max(self.partitions.get(partition, reached), reached)
+
+    def watermark(self, heads: Mapping[str, int], now: int) -> int | None:
+        """Return the instant up to which everything has been read, None while that cannot be said.
+
+        `heads` are the last enqueued sequence number of every partition, asked of the hub just before `now`; a
+        partition read up to its head counts as now, an empty one (-1) too. The smallest counts: nothing may be
+        concluded over unread events, however old.
+        """
+        reached: list[int] = []
+        for partition, head in heads.items():
+            seen = self.partitions.get(partition)
+            if head < 0 or (seen is not None and seen.sequence_number >= head):
+                reached.append(now)
+            elif seen is None:
+                return None
+            else:
+                reached.append(seen.enqueued)
+        return min(reached, default=None)
+
+    def ledger(self, scope: Scope) -> Ledger:
+        """Return what was told about `scope`."""
+        return self._ledgers.setdefault(scope, Ledger())
+
+    def schedule(self, scope: Scope, due: int) -> None:
+        """Have `scope` judged at `due`, or earlier if that was asked for before."""
+        current = self._due.get(scope)
+        if current is None or due < current:
+            self._due[scope] = due
+            heapq.heappush(self._heap, (due, scope))
+
+    def next_due(self) -> int | None:
+        """Return the earliest deadline, None if nothing is due ever."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: int) -> Iterator[Scope]:
+        """Yield every scope due by `now`, oldest first; each is no longer scheduled once yielded."""
+        while (at := self.next_due()) is not None and at <= now:
+            _, scope = heapq.heappop(self._heap)
+            del self._due[scope]
+            yield scope
+
+    def scopes(self) -> list[Scope]:
+        """Return every tunnel known or not, in a fixed order."""
+        return sorted(Scope(key, remote) for key, gateway in self.gateways.items() for remote in gateway.tunnels)

@@ -1,0 +1,214 @@
+"""Rows and events -> what a person sees in a terminal.
+
+Every text from a log goes through `plain`: control characters and direction marks become visible escapes, and
+nothing is ever read as markup, so that no log line can move the cursor, colour, or forge a line of output.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ikestream.formats import Problem
+from ikestream.incident import Row
+from ikestream.replay import Tally
+
+MAX_NOTES = 8
+
+
+def plain(text: str) -> str:
+    """Return `text` with every control, format and surrogate character written out, on one line."""
+    return "".join(
+        c if c == " " or not _hidden(c) else f"\\u{ord(c):04x}" if ord(c) > 0xFF else f"\\x{ord(c):02x}" for c in text
+    )
+
+
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
+    """Show a bar of bytes read on a terminal, nothing elsewhere; yield the function to report with."""
+    bar = Progress(
+        TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True,
+        disable=not console.is_terminal,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("reading", total=None)
+
+        def advance(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def verdicts(console: Console, rows: Sequence[Row], tally: Tally, tools: Sequence[str]) -> None:
+    """Print the last revision of every incident, open ones first, and one line if there is none.
+
+    `tools` are the tools whose commands are printed (see `TOOLS`).
+    """
+    told = [row for row in rows if row["Resolution"] not in ("Withdrawn", "Merged")]
+    told.sort(key=lambda row: (row["State"] != "Open", row["FirstSeen"] or "", row["GatewayName"], row["RemoteIP"]))
+    for row in told:
+        for part, by in _verdict(row, tools, console.width):
+            if isinstance(part, Rule):
+                console.print(part)
+            elif isinstance(part, Table):
+                console.print(Padding(part, (0, 0, 0, by), expand=False))
+            elif isinstance(part, Line):
+                console.print(" " * by, part, sep="", soft_wrap=True)
+            else:
+                for line in part.wrap(console, max(console.width - by, 20)):
+                    line.rstrip()
+                    console.print(" " * by, line, sep="", soft_wrap=True)
+    if not told and tally.records:
+        console.print(f"No outage found in {tally.records:,} records.")
+
+
+TOOLS = ("az", "PowerShell", "FortiOS", "PAN-OS", "IOS-XE", "ASA", "Junos", "strongSwan")
+
+
+class Line(Text):
+    """Text that is never broken, however narrow the terminal: it must be one line when it is copied."""
+
+
+Part: TypeAlias = tuple[Rule | Table | Text, int]
+"""What to print, and how far to indent it."""
+
+
+def _verdict(row: Row, tools: Sequence[str], width: int) -> Iterator[Part]:
+    yield Rule(Text(plain(f"{row['GatewayName']} to {row['RemoteIP']}"), style="bold"), style="dim"), 0
+    yield _headline(row), 2
+    yield Text(""), 0
+    yield Text(plain(row["Summary"]), style="bold"), 2
+    yield Text(""), 0
+    if row["Mismatch"]:
+        yield _mismatch(row), 4
+        yield Text(""), 0
+    yield from _section("What happened", [row["Explanation"]])
+    yield from _proof(row, width)
+    if row["MissingEvidence"]:
+        yield from _section("What is missing", [row["MissingEvidence"]])
+    if row["Hypotheses"]:
+        seen = [f"{h['Cause']} ({h['Confidence'].lower()} confidence). {h['Check']}" for h in row["Hypotheses"]]
+        yield from _section("Also possible", seen)
+    yield from _section("Fix", row["Fix"].split("\n"))
+    yield from _commands(row, tools)
+
+
+def _headline(row: Row) -> Text:
+    down = row["State"] == "Open"
+    state = Text("DOWN" if down else "was down", style="bold red" if down else "bold green")
+    if row["ResolvedAt"]:
+        since = f" from {_moment(row['FirstSeen'])} to {_moment(row['ResolvedAt'])}, {row['DurationSeconds']:,.0f} s"
+    else:
+        since = f" since {_moment(row['FirstSeen'])}" if row["FirstSeen"] else ""
+    attempts = f", {row['Attempts']} failed attempt{'' if row['Attempts'] == 1 else 's'}"
+    turn = {"Azure": "Azure", "Peer": "the peer", "Path": "the path between them", "Both": "both ends"}.get(
+        row["ActionOn"], "not known"
+    )
+    cause = f"\n{row['Cause']}, {row['Confidence'].lower()} confidence. Whose turn: {turn}."
+    return Text.assemble(state, since, attempts, (cause, "bold"))
+
+
+def _moment(time: str) -> str:
+    return f"{time[:10]} {time[11:19]} UTC"
+
+
+def _mismatch(row: Row) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column("Parameter", no_wrap=True)
+    table.add_column("Azure")
+    table.add_column("Peer")
+    for mismatch in row["Mismatch"]:
+        azure = Text(plain(", ".join(mismatch["Azure"])), style="cyan")
+        peer = Text(plain(", ".join(mismatch["Peer"])), style="yellow")
+        table.add_row(mismatch["Parameter"], azure, peer)
+    return table
+
+
+def _section(title: str, paragraphs: Sequence[str]) -> Iterator[Part]:
+    yield Text(title, style="bold"), 2
+    for paragraph in paragraphs:
+        yield Text(plain(paragraph)), 4
+    yield Text(""), 0
+
+
+def _proof(row: Row, width: int) -> Iterator[Part]:
+    if not row["Evidence"]:
+        return
+    yield Text("Proof", style="bold"), 2
+    session = None
+    for line in row["Evidence"]:
+        if line["SessionId"] != session:
+            session = line["SessionId"]
+            if session:
+                yield Text(plain(f"session {session}"), style="dim"), 4
+        time = f"{line['Time'][11:23]}  " if line["Time"] else ""
+        # The row keeps the line whole; on a screen two lines of it say enough.
+        room = max(2 * (width - 4) - len(time) - 16, 40)
+        body = plain(_body(line["Message"]))
+        yield Text.assemble((time, "dim"), body if len(body) <= room else body[:room] + "…"), 4
+    yield Text(""), 0
+
+
+def _body(message: str) -> str:
+    # The prefix repeats the session and the addresses that stand above.
+    _, found, rest = message.partition(" Local ")
+    _, colon, body = rest.partition(": ")
+    return body if found and colon else message
+
+
+def _commands(row: Row, tools: Sequence[str]) -> Iterator[Part]:
+    for command in row["FixCommands"]:
+        if command["Tool"] not in tools:
+            continue
+        effect = command["Effect"].removeprefix("None; ")
+        does = f"read only: {effect}" if effect != command["Effect"] else effect
+        yield Text(plain(f"{command['Side']}, {command['Tool']}, {does[:1].lower()}{does[1:]}"), style="bold"), 2
+        for line in command["Command"].split("\n"):
+            yield Line(plain(line), style="cyan"), 4
+        for title, text in (("Assumed", command["Assumed"]), ("Undo", command["Undo"])):
+            if text and text != "Not needed.":
+                yield Text(plain(f"{title}: {text}".replace("\n", " "))), 4
+        yield Text(""), 0
+    others = sorted({c["Tool"] for c in row["FixCommands"]} - set(tools), key=TOOLS.index)
+    if others:
+        yield Text(f"Commands for {', '.join(others)}: add --commands all, or name one.", style="dim"), 2
+        yield Text(""), 0
+
+
+def notes(console: Console, problems: Sequence[Problem], tally: Tally, *, records: bool) -> None:
+    """Print, one line each, what went wrong with the input, what could not be read, and who was not judged."""
+    for problem in problems:
+        console.print(Text(plain(str(problem)), style="red" if problem.fatal else "yellow"), soft_wrap=True)
+    for shape, count in tally.unread.most_common(MAX_NOTES):
+        console.print(Text(plain(f"not read, {count}x: {shape}"), style="yellow"), soft_wrap=True)
+    if len(tally.unread) > MAX_NOTES:
+        console.print(
+            Text(f"and {len(tally.unread) - MAX_NOTES} more shapes of lines not read", style="yellow"), soft_wrap=True
+        )
+    if tally.strangers:
+        names = ", ".join(sorted(tally.strangers, key=lambda ip: (-tally.strangers[ip], ip))[:MAX_NOTES])
+        console.print(
+            Text(
+                plain(
+                    f"not judged: {len(tally.strangers)} address(es) that this gateway never called and that never "
+                    f"authenticated ({names}). They may be scanners or clients."
+                ),
+                style="dim",
+            ),
+            soft_wrap=True,
+        )
+    if records and tally.records:
+        console.print(Text(f"{tally.records:,} records read", style="dim"), soft_wrap=True)

@@ -1,0 +1,91 @@
+"""The tick: facts x told -> rows. The one place where anything is concluded or told.
+
+`judge` is pure but for the ledgers it brings up to date; the clock is an argument: `now` is the instant up to
+which everything has been read, never simply the time on the wall.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ikestream.episode import Situation, episodes, situate
+from ikestream.fold import fold
+from ikestream.incident import Ledger, Pace, Row, Wanted, revise
+from ikestream.rules.signature import sign
+from ikestream.status import observe
+from ikestream.stores.memory import MemoryStore
+from ikestream.times import CLOCKLESS, FLOOR, LIVE, Times
+from ikestream.tunnel import Gateway, Negotiation, Tunnel
+from ikestream.verdict import want
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The rows to tell, in order, and `due`, the next instant at which anything may change without a new record."""
+
+    rows: list[Row]
+    due: int | None
+
+
+def judge(
+    gateway: Gateway, tunnel: Tunnel, ledger: Ledger, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE
+) -> Judgement:
+    """Judge one tunnel as of `now` and tell what differs from what `ledger` says was told."""
+    clockless = times is CLOCKLESS
+    scope = f"{gateway.key}|{tunnel.remote}"
+    wanted: list[Wanted] = []
+    deadlines: set[int] = set()
+    since = now - FLOOR
+    if tunnel.known():
+        extra = [(session, event) for remote, session, event in gateway.orphans() if remote == tunnel.remote]
+        timeline = observe(gateway, tunnel, extra, now, times)
+        found, since, more = episodes(timeline, gateway, now, times)
+        deadlines.update(timeline.deadlines, more)
+        for episode in found:
+            situation = settle(situate(gateway, tunnel, timeline, episode, now, times))
+            incident = want(situation, timeline, scope, clockless=clockless)
+            if incident is not None:
+                wanted.append(incident)
+        if not clockless:
+            fold(gateway, tunnel, timeline, now)
+    rows, due = revise(wanted, ledger, scope, now, since, pace)
+    if due is not None:
+        deadlines.add(due)
+    return Judgement(rows, min((d for d in deadlines if d > now), default=None))
+
+
+def settle(situation: Situation) -> Situation:
+    """Drop from the newest attempts one that is out of date: after it, the other side's attempts began to end differently.
+
+    "Policy mended, then the key is wrong": the peer's last refused proposal, from before the change, says
+    nothing about the tunnel as it is now.
+    """
+    if len(situation.newest) < 2:
+        return situation
+    newest = situation.newest[0]
+    kept: list[Negotiation] = [newest]
+    for other in situation.newest[1:]:
+        until = situation.conclusions[other].at
+        earlier = [
+            n for n in situation.failed if n.initiator is newest.initiator and situation.conclusions[n].at <= until
+        ]
+        if not earlier or sign(earlier[-1]) == sign(newest):
+            kept.append(other)
+    return situation.narrow(tuple(kept), situation.until)
+
+
+def tell(store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> list[Row]:
+    """Judge every tunnel that is due by `now`, oldest due first; return the rows in the order told."""
+    rows: list[Row] = []
+    for scope in store.due(now):
+        gateway = store.gateways[scope.gateway]
+        if times is not CLOCKLESS:
+            gateway.settle(now)
+        tunnel = gateway.tunnels.get(scope.remote)
+        if tunnel is None:  # a stranger that was evicted at the bound
+            continue
+        judgement = judge(gateway, tunnel, store.ledger(scope), now, times, pace)
+        rows += judgement.rows
+        if judgement.due is not None:
+            store.schedule(scope, judgement.due)
+    return rows

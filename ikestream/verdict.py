@@ -1,0 +1,237 @@
+"""Episode + finding -> Wanted: every column that the facts decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+from ikestream import codes, remedy
+from ikestream.columns import SCHEMA_VERSION
+from ikestream.episode import Situation
+from ikestream.events import Kind, Proposal
+from ikestream.incident import Row, Wanted
+from ikestream.rules import diagnose
+from ikestream.rules.finding import Cause, Finding
+from ikestream.rules.signature import sign
+from ikestream.status import State, Timeline
+from ikestream.timestamps import iso
+from ikestream.tunnel import MAX_ATTEMPTS, Initiator, Negotiation
+
+MAX_EVIDENCE = 12
+MAX_MESSAGE = 2_000
+MAX_SPANS = 8
+NEWEST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One cause and the time in which the newest attempts showed it."""
+
+    cause: Cause
+    first: int
+    last: int
+
+
+def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: bool) -> Wanted | None:
+    """Return the incident that this episode is, None if the rules find that it is none."""
+    finding = diagnose(situation)
+    if finding is None:
+        return None
+    episode = situation.episode
+    names = name(situation)
+
+    def when(at: int | None) -> str | None:
+        return None if at is None or clockless else iso(at)
+
+    last = max([n.end for n in situation.failed] + [c.at for c in situation.downs], default=episode.start)
+    resolved = episode.up is not None
+    down_time = episode.down_time()
+    found = codes.CODES.get(finding.code) if finding.code else None
+    cure = remedy.cure(finding, names)
+    content: Row = {
+        "Kind": "Outage",
+        "Scope": "Tunnel",
+        "State": "Resolved" if resolved else "Open",
+        "Resolution": "Recovered" if resolved else None,
+        "MergedInto": None,
+        "Severity": "Critical",
+        "Cause": finding.cause.value,
+        "Confidence": finding.confidence.value,
+        "GatewayId": names.gateway_id,
+        "GatewayName": names.gateway_name,
+        "RemoteIP": situation.tunnel.remote,
+        "ConnectionName": names.connection or None,
+        "ResourceGroup": None,
+        "Legs": [
+            {
+                "LocalIP": leg.name or None,
+                "Instance": leg.instance or None,
+                "State": leg.state.value,
+                "Since": when(leg.since),
+            }
+            for leg in _legs(timeline, situation.until)
+        ],
+        "Initiator": _initiator(situation.failed),
+        "FirstSeen": when(episode.start),
+        "LastSeen": when(min(last, situation.until)),
+        "ResolvedAt": when(episode.up),
+        "DurationSeconds": None if down_time is None or clockless else down_time / 1000,
+        "Attempts": min(len(frozenset().union(*(situation.attempts[n] for n in situation.failed))), MAX_ATTEMPTS),
+        "Summary": _summarise(situation, finding, resolved=resolved),
+        "Explanation": _explain(situation, finding, clockless=clockless),
+        "Fix": cure.fix,
+        "FixCommands": [
+            {
+                "Side": c.side.value,
+                "Tool": c.tool,
+                "Command": c.command,
+                "Effect": c.effect,
+                "Undo": c.undo,
+                "Assumed": c.assumed,
+            }
+            for c in cure.commands
+        ],
+        "MissingEvidence": finding.missing_evidence or None,
+        "Hypotheses": [
+            {"Cause": h.cause, "Confidence": h.confidence.value, "Check": h.check} for h in finding.hypotheses
+        ],
+        "Mismatch": [
+            {"Parameter": m.parameter.value, "Azure": list(m.azure), "Peer": list(m.peer)} for m in finding.mismatch
+        ],
+        "AzureOffers": _offers(finding.azure_offers),
+        "PeerOffers": _offers(finding.peer_offers),
+        "OffersSource": finding.offers_source.value if finding.offers_source else None,
+        "ChangedSince": [
+            {"What": e.name or e.kind.value, "Before": None, "Now": None, "Side": "Azure", "At": when(e.at)}
+            for e in situation.gateway_events
+            if e.kind is Kind.CONFIGURATION
+            and episode.start - situation.times.configuration_lead <= (e.at or 0) <= episode.start
+        ],
+        "FailedStep": finding.failed_step.value if finding.failed_step else None,
+        "ActionOn": finding.action_on.value,
+        "Impact": "None" if resolved else "Down",
+        "ErrorCode": finding.code,
+        "ErrorName": found.symbol if found else None,
+        "SessionIds": _newest(n.session for n in situation.failed if "-" in n.session),
+        "IkeSpis": [
+            {"Initiator": initiator or None, "Responder": responder or None}
+            for initiator, responder in _newest(n.spis for n in situation.failed if any(n.spis))
+        ],
+        "Evidence": [
+            {"Time": when(e.at), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
+            for e in finding.evidence[:MAX_EVIDENCE]
+        ],
+        "RelatedIncidents": [],
+        "DocLinks": list(cure.doc_links),
+        "Drill": False,
+        "SchemaVersion": SCHEMA_VERSION,
+    }
+    return Wanted(scope, "Outage", episode.start, episode.up, content)
+
+
+def name(situation: Situation) -> remedy.Names:
+    """Return the names a cure may use. Everything comes from the gateway's own id or from addresses of a known peer."""
+    gateway_id = situation.gateway.name[1] if situation.gateway.name else situation.gateway.key
+    parts = gateway_id.split("/")
+    group = next((parts[i + 1] for i, p in enumerate(parts[:-1]) if p.lower() == "resourcegroups"), "")
+    locals_ = sorted({n.local for n in situation.negotiations if n.local})
+    return remedy.Names(
+        gateway_id=gateway_id,
+        gateway_name=parts[-1],
+        resource_group=group,
+        remote_ip=situation.tunnel.remote,
+        azure_ips=tuple(locals_),
+        peer_ip_is_known=True,  # an outage is only ever told about a known peer
+    )
+
+
+def cut(message: str) -> str:
+    """Return `message` at most `MAX_MESSAGE` characters long, the cut marked."""
+    return message if len(message) <= MAX_MESSAGE else message[: MAX_MESSAGE - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Leg:
+    name: str
+    instance: str
+    state: State
+    since: int | None
+
+
+def _legs(timeline: Timeline, until: int) -> list[_Leg]:
+    legs = []
+    for leg in timeline.legs:
+        own = [c for c in timeline.changes if c.leg == leg.leg and c.at <= until]
+        legs.append(_Leg(leg.leg, leg.instance, own[-1].state if own else State.UNKNOWN, own[-1].at if own else None))
+    return legs
+
+
+def _initiator(failed: Sequence[Negotiation]) -> str:
+    who = {n.initiator for n in failed} - {Initiator.UNKNOWN}
+    if len(who) == 1:
+        return who.pop().value
+    return "Both" if who else "Unknown"
+
+
+def _offers(proposals: Sequence[Proposal]) -> list[dict[str, str]] | None:
+    return [{key.capitalize(): value for key, value in asdict(p).items() if value} for p in proposals[:32]] or None
+
+
+def _newest(values: Iterable[object]) -> list:  # type: ignore[type-arg]
+    # Oldest first on the way in; the newest ten, newest first, each once.
+    return list(dict.fromkeys(reversed(list(values))))[:NEWEST]
+
+
+def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str:
+    tunnel = f"The tunnel to {situation.tunnel.remote}"
+    state = "was down and is up again" if resolved else "is down"
+    what = _WORDS[finding.cause]
+    if finding.mismatch:
+        what += ": " + "; ".join(
+            f"{m.parameter} Azure {'/'.join(m.azure)}, peer {'/'.join(m.peer)}" for m in finding.mismatch
+        )
+    return f"{tunnel} {state}: {what}."
+
+
+_WORDS = {
+    Cause.PRE_SHARED_KEY_MISMATCH: "the pre-shared keys differ",
+    Cause.IKE_POLICY_MISMATCH: "the phase 1 (IKE) policies do not match",
+    Cause.UNCLASSIFIED: "the reason is not clear from the log",
+}
+
+
+def _explain(situation: Situation, finding: Finding, *, clockless: bool) -> str:
+    spans = trace(situation)
+    parts: list[str] = []
+    if situation.last_good is not None and not clockless:
+        parts.append(f"It was up before (last good negotiation {iso(situation.conclusions[situation.last_good].at)}).")
+    if len(spans) > 1 and not clockless:
+        parts += [f"From {iso(span.first)} to {iso(span.last)}: {_WORDS[span.cause]}." for span in spans[:-1]]
+        parts.append(f"Since {iso(spans[-1].first)}:")
+    parts.append(finding.explanation)
+    return " ".join(parts)
+
+
+def trace(situation: Situation) -> list[Span]:
+    """Return the causes that the newest attempts showed over the episode, oldest first, at most `MAX_SPANS`."""
+    spans: list[Span] = []
+    newest: dict[Initiator, Negotiation] = {}
+    previous: object = None
+    for n in situation.failed:
+        newest[n.initiator] = n
+        at = situation.conclusions[n].at
+        shown = frozenset((who, sign(m)) for who, m in newest.items())
+        if shown != previous:
+            previous = shown
+            ordered = tuple(sorted(newest.values(), key=lambda m: (-situation.conclusions[m].at, m.session)))
+            finding = diagnose(situation.narrow(ordered, at))
+            if finding is None:
+                continue
+            if not spans or spans[-1].cause is not finding.cause:
+                spans.append(Span(finding.cause, at, at))
+                continue
+        if spans:
+            spans[-1] = Span(spans[-1].cause, spans[-1].first, at)
+    if len(spans) > MAX_SPANS:
+        spans = [spans[0], *spans[-(MAX_SPANS - 1) :]]
+    return spans

@@ -1,0 +1,143 @@
+"""Deliveries -> last revisions: runs the whole core as the app would, and builds streams of real lines' words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+from ikestream import codes
+from ikestream.batch import Delivery, learn
+from ikestream.events import Category, Record
+from ikestream.grammar import ROWS
+from ikestream.incident import Row
+from ikestream.lab.delivery import PROMPT, post
+from ikestream.stores.memory import MemoryStore
+from ikestream.tick import tell
+from ikestream.times import DAY, HOUR, MINUTE, SECOND, TICK
+
+START = 1_772_445_600_000  # 2026-03-02T10:00:00Z
+GATEWAY = "/SUBSCRIPTIONS/00000000-0000-0000-0000-000000000001/RESOURCEGROUPS/RG/PROVIDERS/MICROSOFT.NETWORK/VIRTUALNETWORKGATEWAYS/VNG-LAB"
+AFTERWARDS = 3 * DAY
+"""The clock runs on this long: offers age out after a day, an open incident is told again every six hours."""
+
+NOT_COMPARED = {"IncidentId", "Revision", "TimeGenerated", "OpenedAs"}
+RETRACTED = {"Withdrawn", "Merged"}
+
+
+def in_order(records: Sequence[Record]) -> list[Row]:
+    """The reference: one partition, no delay, a tick after every record and whenever something is due."""
+    deliveries = post(sorted(records, key=lambda r: r.at or 0), Random(0), PROMPT)
+    store = MemoryStore()
+    rows: list[Row] = []
+    for delivery in deliveries:
+        rows += _ticks(store, delivery.enqueued - 1)
+        learn(store, [delivery])
+    return rows + run_on(store, max((d.enqueued for d in deliveries), default=START))
+
+
+def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
+    """Batches of any size, each partition read at its own pace, ticks in between by the watermark.
+
+    `clock` is the wall's; a partition's events exist for its reader from their enqueued time on.
+    """
+    store = MemoryStore()
+    rows: list[Row] = []
+    unread = {p: [d for d in deliveries if d.partition == p] for p in sorted({d.partition for d in deliveries})}
+    clock = min((d.enqueued for d in deliveries), default=START)
+    while any(unread.values()):
+        ready = [p for p, left in unread.items() if left and left[0].enqueued <= clock]
+        if not ready:
+            clock = min(left[0].enqueued for left in unread.values() if left)
+        elif random.random() < 0.75:
+            partition = random.choice(ready)
+            batch = [d for d in unread[partition][: random.choice((1, 1, 2, 5, 20))] if d.enqueued <= clock]
+            del unread[partition][: len(batch)]
+            learn(store, random.sample(batch, len(batch)))
+        if random.random() < 0.5:
+            clock += random.choice((0, SECOND, TICK, MINUTE, 5 * MINUTE, 20 * MINUTE))
+        if random.random() < 0.6:
+            heads = {p: max((d.sequence_number for d in deliveries if d.partition == p and d.enqueued <= clock), default=-1) for p in unread}
+            mark = store.watermark(heads, clock)
+            if mark is not None:
+                rows += tell(store, mark)
+    return rows + run_on(store, max(clock, max((d.enqueued for d in deliveries), default=START)))
+
+
+def run_on(store: MemoryStore, now: int) -> list[Row]:
+    """All has been read: let the clock run on until nothing but restatements is to come."""
+    return _ticks(store, now + AFTERWARDS)
+
+
+def _ticks(store: MemoryStore, until: int) -> list[Row]:
+    rows: list[Row] = []
+    while (due := store.next_due()) is not None and due <= until:
+        rows += tell(store, due)
+    return rows
+
+
+def last(rows: Iterable[Row]) -> dict[str, Row]:
+    """The last revision of every incident that stands; `Revision` must count up by one and `TimeGenerated` grow."""
+    newest: dict[str, Row] = {}
+    for row in rows:
+        before = newest.get(row["IncidentId"])
+        assert row["Revision"] == (1 if before is None else before["Revision"] + 1)
+        assert before is None or before["TimeGenerated"] < row["TimeGenerated"]
+        newest[row["IncidentId"]] = row
+    return {i: row for i, row in newest.items() if row["Resolution"] not in RETRACTED}
+
+
+def told(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """What law 2 compares: the last revisions without the columns that telling decides, in a fixed order."""
+    kept = [{k: v for k, v in row.items() if k not in NOT_COMPARED} for row in last(rows).values()]
+    return sorted(kept, key=lambda row: repr(sorted(row.items())))
+
+
+# --- streams of the words of real lines ---------------------------------------------------------------------------
+
+_NOTIFIES = ("Policy Mismatch", "Authentication failed", "Traffic Selectors Unacceptable", "Invalid KE Payload", "Invalid Syntax")
+_CODES = (13801, 13868, 13805, 13885, 13886, 13807, 13821, 13999, 4320, 13843, 13877, 13891, 13895)
+BODIES = (
+    *(row.sample for row in ROWS),
+    *(f"[{tag}][NOTIFY] {verb} Notify Message - {text}" for tag, verb in (("SEND", "Sending"), ("RECEIVED", "Received")) for text in _NOTIFIES),
+    *(f"[LOCAL_MSG] IKE Tunnel closed for tunnelId 0x3 with status {codes.CODES[c].message}" for c in _CODES),
+    "something no row of the grammar knows",
+)
+"""What a line may say: the sample of every row of the grammar, notifies either way, closes of every role."""
+
+PEERS = ("203.0.113.7", "203.0.113.8", "198.51.100.9")
+LOCALS = ("192.0.2.4", "192.0.2.5")
+INSTANCES = ("GatewayTenantWorker_IN_0", "GatewayTenantWorker_IN_1")
+EXCHANGES: tuple[tuple[int, ...], ...] = ()
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> Record:
+    """One record of any category, from a few sessions, peers and instances, close together and often at one instant."""
+    at = START + draw(st.integers(0, 80)) * draw(st.sampled_from((0, 1, SECOND, 30 * SECOND)))
+    instance = draw(st.sampled_from(INSTANCES))
+    what = draw(st.integers(0, 19))
+    if what == 0:
+        return Record(at, GATEWAY, Category.GATEWAY, draw(st.sampled_from(("SetGatewayConfiguration", "HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))), instance, "")
+    if what == 1:
+        return Record(at, GATEWAY, Category.ROUTE, draw(st.sampled_from(("BgpConnectedEvent", "BgpDisconnectedEvent"))), instance, "10.1.0.4")
+    peer = draw(st.sampled_from(PEERS))
+    if what <= 4:
+        up = draw(st.booleans())
+        operation, status = ("TunnelConnected", "Connected") if up else ("TunnelDisconnected", "Disconnected")
+        reason = "" if up else draw(st.sampled_from(("", "DPD timed out", "RemotelyTriggered")))
+        return Record(at, GATEWAY, Category.TUNNEL, operation, instance, "", remote_ip=peer, status=status, reason=reason)
+    number = draw(st.integers(0, 4))
+    owner = PEERS[number % len(PEERS)]  # a session belongs to one peer
+    local = LOCALS[number % 2]
+    session = f"SESSION_ID :{{0000000{number}-0000-4000-8000-000000000000}} "
+    ends = f"Remote {owner}:500: Local {local}:500: "
+    prefix = draw(st.sampled_from((session + ends, session + ends, session + ends, session, ends, "")))
+    return Record(at, GATEWAY, Category.IKE, "IKELogEvent", instance, prefix + draw(st.sampled_from(BODIES)))
+
+
+def streams(size: int = 40) -> st.SearchStrategy[list[Record]]:
+    """A log of up to `size` such records."""
+    return st.lists(lines(), min_size=1, max_size=size)
