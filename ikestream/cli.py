@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import chain
 
 import orjson
 from rich.console import Console
 
 from ikestream import __version__, formats
 from ikestream.incident import Row
+from ikestream.listing import Filter, select
 from ikestream.replay import Tally, replay, replay_clockless
-from ikestream.terminal import TOOLS, notes, progress, verdicts
+from ikestream.terminal import TOOLS, notes, print_line, progress, verdicts
 
 OK, FOUND, UNREADABLE = 0, 1, 2
 
@@ -22,6 +26,14 @@ examples:
   python -m ikestream diagnose PT1H.json
   python -m ikestream diagnose logs/ --output json > verdicts.jsonl
   az monitor log-analytics query ... | python -m ikestream diagnose -
+"""
+
+
+_EVENTS_EXAMPLES = """\
+examples:
+  python -m ikestream events PT1H.json --remote-ip 203.0.113.7 --sort desc
+  python -m ikestream events export.csv --since 2026-11-23T02:15 --until 2026-11-23T02:20
+  python -m ikestream events logs/ --instance 1 --output json
 """
 
 
@@ -59,8 +71,40 @@ def _parser() -> argparse.ArgumentParser:
         type=str.lower,
         help="whose commands the table prints: az (default), powershell, the peer's device, or all; may be repeated",
     )
+    diagnose.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="IP",
+        type=_address,
+        help="an address that is a configured peer, even if the log shows only its own attempts; may be repeated",
+    )
     diagnose.add_argument("--fail-on", choices=["outage"], help="exit with status 1 if there is one")
     diagnose.set_defaults(run=_diagnose)
+    events = commands.add_parser(
+        "events",
+        help="list the messages themselves, narrowed down and sorted",
+        description="The IKE log query every engineer knows, as a command: lists the messages of saved logs.",
+        epilog=_EVENTS_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(events)
+    events.add_argument(
+        "--since", type=_instant, metavar="TIME", help="from this time on, UTC: 2026-11-23T02:15 or 2026-11-23"
+    )
+    events.add_argument("--until", type=_instant, metavar="TIME", help="before this time")
+    events.add_argument("--remote-ip", type=_address, metavar="IP", help="only this peer")
+    events.add_argument(
+        "--instance", default="", metavar="N", help="only this gateway instance: 0, 1 or its whole name"
+    )
+    events.add_argument("--session", type=_session, default="", metavar="ID", help="only this SESSION_ID, or those that begin so")
+    events.add_argument(
+        "--sort", choices=["asc", "desc"], default="asc", help="oldest first (asc, default) or newest first"
+    )
+    events.add_argument(
+        "--all", action="store_true", help="the Tunnel, Gateway, Route and P2S logs too, not only the IKE log"
+    )
+    events.set_defaults(run=_events)
     return parser
 
 
@@ -82,6 +126,49 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+
+
+def _instant(text: str) -> int:
+    try:
+        parsed = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T02:15:00Z") from None
+    return int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
+
+
+def _session(text: str) -> str:
+    return text.strip().strip("{}").lower()
+
+
+def _events(options: argparse.Namespace) -> int:
+    tally = Tally()
+    problems: list[formats.Problem] = []
+    errors = Console(stderr=True, highlight=False)
+    wanted = Filter(options.since, options.until, options.remote_ip or "", options.instance, options.session, options.all)
+    with progress(errors) as advance:
+        found = formats.records(options.paths, report=problems.append, gateway=options.gateway, progress=advance)
+        lines = select(found, wanted, tally.count, newest_first=options.sort == "desc")
+        first = next(lines, None)
+    shown = 0
+    out = sys.stdout.buffer if options.output == "json" else Console(highlight=False)
+    for line in chain([first] if first else [], lines):
+        shown += 1
+        if isinstance(out, Console):
+            print_line(out, line, header=shown == 1)
+        else:
+            out.write(orjson.dumps(line) + b"\n")
+    sys.stdout.flush()
+    if tally.records and not shown:
+        errors.print(f"None of the {tally.records:,} records fits.")
+    notes(errors, problems, tally, records=bool(shown))
+    return UNREADABLE if any(problem.fatal for problem in problems) else OK
+
+
 def _diagnose(options: argparse.Namespace) -> int:
     tally = Tally()
     errors = Console(stderr=True, highlight=False)
@@ -90,7 +177,7 @@ def _diagnose(options: argparse.Namespace) -> int:
         last: dict[str, Row] = {}
         with formats.read(options.paths, gateway=options.gateway, progress=advance) as saved:
             for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
-                for row in run(records, tally):
+                for row in run(records, tally, frozenset(options.peer)):
                     last[row["IncidentId"]] = row
                     if options.output == "json":
                         rows.append(row)

@@ -8,7 +8,6 @@ span, and the peer's single offer among them is a span of its own that they cann
 
 from __future__ import annotations
 
-from ikestream.rules.signature import sign
 from ikestream.status import Change, Outcome, Timeline
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
 from ikestream.tunnel import MAX_ATTEMPTS, Gateway, Negotiation, Span, Tunnel, identify
@@ -55,7 +54,7 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
         n.initiator,
         n.depth,
         conclusion.outcome,
-        sign(n),
+        n.signature,
         offers,
         (state.at, state.state) if state else None,
     )

@@ -105,6 +105,11 @@ def _prefix(line: str) -> tuple[str, str, str, int]:
     return found["session"], found["remote"], found["local"], end
 
 
+def body(message: str) -> str:
+    """What a line says after the session and the endpoints, tags included: the seed query's IKEMessage."""
+    return message[_prefix(message[:MAX_LINE])[3] :].strip()
+
+
 # --- Tags: [RECEIVED][SA_INIT] --------------------------------------------------------------------------------------
 
 _TAG: Final = re.compile(r"\s{0,8}\[([^\[\]]{1,64})\]\s{0,8}")
@@ -354,7 +359,8 @@ _cached_selectors = lru_cache(CACHE // 8)(_read_selectors)
 
 # --- What a row reads in the rest of its line -----------------------------------------------------------------------
 
-_STATUS: Final = re.compile(r"with\s{0,4}status[\s:=-]{0,8}", _FLAGS)
+_PAYLOAD: Final = re.compile(r"policy\s{0,2}1\s{0,2}:|number\s{1,4}of", _FLAGS)
+_STATUS: Final = re.compile(r"with\s{0,4}status[\s:=-]{0,8}|status\s{0,4}[:=]\s{0,4}", _FLAGS)
 _NOTIFY: Final = re.compile(r"notify\s{0,4}(with\s{0,4}error|message|payload|type)?[\s:=-]{0,8}", _FLAGS)
 _CALLED_WITH: Final = re.compile(r"\berror\b[\s:=]{0,4}", _FLAGS)
 _WINDOWS_ERROR: Final = re.compile(r"windows\s{0,4}error[\s:=]{0,4}(0x[0-9a-f]{1,16}|-?[0-9]{1,10})", _FLAGS)
@@ -366,6 +372,12 @@ _MESSAGE_ID: Final = re.compile(r"[\s,;]{0,8}messid\s{0,4}:[^:]{0,80}$", _FLAGS)
 def _own_words(text: str) -> str:
     """A status's or notify's own words: up to the end of its line or to the next bracket key."""
     return text[:MAX_TEXT].strip().partition("\n")[0].partition(" [")[0].strip()
+
+
+def _payload(body: str) -> str:
+    """What follows the ids of a line, so that the same offers in another attempt are the same text to the cache."""
+    start = _PAYLOAD.search(body)
+    return body[start.start() :] if start else body
 
 
 def _read_ike(body: str) -> _Fields:
@@ -380,15 +392,13 @@ def _read_ike(body: str) -> _Fields:
 
 def _read_esp(body: str, phase: int = 2) -> _Fields:
     reader = _cached_proposals if len(body) <= MAX_CACHED else _read_proposals
-    start = max(0, body.lower().find("policy1"))
-    proposals, cut = reader(body[start:], phase)
+    proposals, cut = reader(_payload(body), phase)
     return {"proposals": proposals, "cut": cut}
 
 
 def _read_traffic_selectors(body: str) -> _Fields:
     reader = _cached_selectors if len(body) <= MAX_CACHED else _read_selectors
-    start = max(0, body.lower().find("number of"))
-    initiator, responder, cut = reader(body[start:])
+    initiator, responder, cut = reader(_payload(body))
     return {"initiator_selectors": initiator, "responder_selectors": responder, "cut": cut}
 
 
@@ -405,14 +415,20 @@ def _code_fields(text: str) -> _Fields:
 
 def _read_closed(body: str) -> _Fields:
     status = _STATUS.search(body[:MAX_HEAD])
-    fields = _code_fields(_own_words(body[status.end() :])) if status else {}
+    fields: _Fields = {}
+    if status:
+        fields = _code_fields(_own_words(body[status.end() :]))
+    elif code := codes.find(_own_words(body)):  # `IKE Tunnel closed: Policy match error`
+        fields = {"code": code.number, "text": code.message}
     return fields | (_read_keyed(body) if _KEYED.search(body[:MAX_HEAD]) else {})
 
 
 def _read_cleanup(body: str) -> _Fields:
     error = _CALLED_WITH.search(body[:MAX_HEAD])
     fields = _code_fields(_own_words(body[error.end() :])) if error else {}
-    return {"code": fields["code"]} if fields.get("text", "").startswith("and flags") else fields
+    if fields.get("text", "").startswith("and flags"):
+        del fields["text"]
+    return fields
 
 
 def _read_notify(body: str) -> _Fields:
@@ -441,8 +457,8 @@ def _read_keyed(body: str) -> _Fields:
             break
     values: dict[str, str] = {}
     for index, key in enumerate(keys):
-        end = keys[index + 1].start() if index + 1 < len(keys) else key.end() + MAX_TEXT
-        values.setdefault("".join(key[1].lower().split()), body[key.end() : end].strip(" \t\r\n,;"))
+        end = min(key.end() + MAX_TEXT, keys[index + 1].start() if index + 1 < len(keys) else len(body))
+        values.setdefault("".join(key[1].lower().split()), body[key.end() : end].strip().strip(",; "))
     message, event = values.get("errormessage", ""), values.get("ikeevent", "")
     number = values.get("errorcode") or (body[: keys[0].start()] if keys else "")  # `13801 [ErrorMessage] ..`
     if not keys:
@@ -452,7 +468,7 @@ def _read_keyed(body: str) -> _Fields:
         fields["code"] = code
     elif "errorcode" in values and (known := codes.resolve(number)):
         fields["code"] = known.number
-    return fields | ({"name": event.split()[0]} if event else {})
+    return fields | ({"name": event.split()[0]} if event.split() else {})
 
 
 def _read_error(body: str) -> _Fields:
@@ -750,7 +766,8 @@ def mask(text: str) -> str:
     for token in _TOKEN.finditer(text[: MAX_SHAPE * 4]):
         part = token[0]
         if quote:
-            quote = "" if part.endswith(quote) else quote
+            if part.endswith(quote):
+                quote, hidden = "", False
             continue
         if part.isspace():
             part = " "
@@ -832,8 +849,8 @@ def _read_unknown(body: str) -> tuple[Kind, _Fields]:
     fields: _Fields = {}
     if code := codes.find(text):
         fields = {"code": code.number, "text": code.message}
-    if _PROPOSAL_KEY.search(body[:MAX_HEAD]):
-        fields |= _read_esp(body, 1 if "dhgroup" in body[:MAX_HEAD].lower() else 2)
+    if "dhgroup=" in body[:MAX_HEAD].lower():  # without a group it could be either phase, or half a line
+        fields |= _read_esp(body, 1)
     return Kind.UNREAD, fields
 
 

@@ -143,7 +143,11 @@ def compare(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase) -
     pairs = ((a, p) for a in ours for p in theirs)
     near_a, near_p = min(pairs, key=lambda pair: _distance(pair[0], pair[1], phase))
     mismatch = tuple(
-        Mismatch(parameters(phase)[i], _given(ours, near_a, i, phase), _given(theirs, near_p, i, phase))
+        Mismatch(
+            parameters(phase)[i],
+            _given(ours, _merge(near_a, near_p), i, phase),
+            _given(theirs, _merge(near_p, near_a), i, phase),
+        )
         for i in _differing(near_a, near_p, phase)
     )
     return Comparison(nearest=(near_a, near_p), mismatch=mismatch, cut=cut)
@@ -167,7 +171,8 @@ def target(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase, ki
     """Choose common values and the side that changes; None if one side's offers are unknown.
 
     In this order: a strong proposal of the peer that an Azure custom policy can hold and that is no weaker than
-    something Azure accepts today -> Azure; a strong proposal of Azure -> the peer; else both move to the strongest
+    something Azure accepts today -> Azure; a strong proposal of Azure -> the peer (both if it has PFS and Azure runs the
+    default, which never offers PFS itself); else both move to the strongest
     values Azure has, keeping what the peer already showed. Azure is never weakened to meet a peer.
     """
     ours, _ = _distinct(azure, phase)
@@ -184,7 +189,8 @@ def target(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase, ki
     own = [a for a in ours if not weak_values(a, phase) and a.encryption]
     if own:
         # Of Azure's strong proposals the one that takes least away from the peer, then the smallest change.
-        return Target(max(own, key=lambda a: (*_kept(a, theirs, phase), _rank(a, phase))), ActionOn.PEER)
+        chosen = max(own, key=lambda a: (*_kept(a, theirs, phase), _rank(a, phase)))
+        return Target(chosen, ActionOn.BOTH if _answers_only(chosen, ours, phase, kind) else ActionOn.PEER)
     interim = [p for p in settable if not _never_proposed(p)] if all(weak_values(p, phase) for p in theirs) else []
     return Target(_ideal(theirs, phase, kind), ActionOn.BOTH, _strongest(interim, phase) if interim else None)
 
@@ -273,7 +279,10 @@ def _distance(a: Proposal, p: Proposal, phase: Phase) -> int:
 
 
 def _given(side: Sequence[Proposal], near: Proposal, index: int, phase: Phase) -> tuple[str, ...]:
-    """The values `side` offers for the parameter at `index` together with the other values of `near`, in its order."""
+    """The values `side` offers for the parameter at `index` together with the other values of `near`, in its order.
+
+    `near` is the side's own nearest proposal, with what its line does not print taken from the other side's.
+    """
     if phase is Phase.IPSEC and _combined(near.encryption) and index < 2:
         fitting = (o for o in side if _combined(o.encryption) and not set(_differing(o, near, phase)) - {0, 1})
     else:
@@ -318,6 +327,13 @@ def _kept(azure: Proposal, theirs: Sequence[Proposal], phase: Phase) -> tuple[in
     near = min(theirs, key=lambda p: _distance(azure, p, phase))
     levels = zip(_levels(azure), _levels(near), strict=True)
     return sum(new >= old for new, old in levels), -_distance(azure, near, phase)
+
+
+def _answers_only(chosen: Proposal, ours: Sequence[Proposal], phase: Phase, kind: GatewayKind) -> bool:
+    """Whether `chosen` has PFS and Azure runs the default: it takes PFS from a peer, but starts its own rekeys without."""
+    if phase is Phase.IKE or chosen.group in ("", "None"):
+        return False
+    return is_default(ours, f"/{kind}/", phase, Role.RESPONDER)
 
 
 def _never_proposed(proposal: Proposal) -> bool:

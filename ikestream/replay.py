@@ -40,9 +40,9 @@ class Tally:
             self.unread["(other shapes)"] += 1
 
 
-def replay(records: Iterable[Record], tally: Tally) -> Iterator[Row]:
+def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Yield every revision in the order told, for records with times in event-time order."""
-    store = MemoryStore()
+    store = MemoryStore(peers)
     for record in records:
         event = read(record)
         tally.count(event)
@@ -58,9 +58,9 @@ def replay(records: Iterable[Record], tally: Tally) -> Iterator[Row]:
     yield from _finish(store, now, tally)
 
 
-def replay_clockless(records: Iterable[Record], tally: Tally) -> Iterator[Row]:
+def replay_clockless(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Yield the verdicts for records without times, in file order; their rows carry no times."""
-    store = MemoryStore()
+    store = MemoryStore(peers)
     events = [read(record) for record in records]
     for place, event in enumerate(reversed(events) if _newest_first(events) else events):
         tally.count(event)

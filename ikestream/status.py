@@ -99,14 +99,16 @@ def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
     # A child that an error follows at once was not agreed: Network Watcher's sample shows Final, then 13868.
     if agreed is not None and (n.ended_at is None or n.ended_at > agreed + times.confirm):
         return Conclusion(Outcome.SUCCEEDED if agreed + times.confirm <= now else Outcome.PENDING, agreed)
+    if not n.kinds & _EXCHANGE and set(n.codes) <= SA_ENDS:
+        return Conclusion(Outcome.HARMLESS, n.end)  # the end of an SA is no attempt
     if n.refusal is not None:
         return Conclusion(Outcome.REFUSED, n.refusal.at or 0)
     if n.soft_failure is not None:
         return Conclusion(Outcome.FAILED, n.soft_failure.at or 0)
     if n.ended_at is not None:
         return Conclusion(Outcome.HARMLESS, n.ended_at)
-    if not n.kinds & _EXCHANGE:
-        return Conclusion(Outcome.HARMLESS, n.end)
+    if not n.kinds & _EXCHANGE or n.initiator is Initiator.UNKNOWN:
+        return Conclusion(Outcome.HARMLESS, n.end)  # part of something larger; nothing in it failed
     return Conclusion(Outcome.UNANSWERED if n.end + times.stall <= now else Outcome.PENDING, n.end)
 
 

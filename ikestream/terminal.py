@@ -18,11 +18,14 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from ikestream import grammar
 from ikestream.formats import Problem
 from ikestream.incident import Row
+from ikestream.listing import Line as Listed
 from ikestream.replay import Tally
 
 MAX_NOTES = 8
+MIN_MESSAGE = 40
 
 
 def plain(text: str) -> str:
@@ -157,16 +160,9 @@ def _proof(row: Row, width: int) -> Iterator[Part]:
         time = f"{line['Time'][11:23]}  " if line["Time"] else ""
         # The row keeps the line whole; on a screen two lines of it say enough.
         room = max(2 * (width - 4) - len(time) - 16, 40)
-        body = plain(_body(line["Message"]))
+        body = plain(grammar.body(line["Message"]))
         yield Text.assemble((time, "dim"), body if len(body) <= room else body[:room] + "…"), 4
     yield Text(""), 0
-
-
-def _body(message: str) -> str:
-    # The prefix repeats the session and the addresses that stand above.
-    _, found, rest = message.partition(" Local ")
-    _, colon, body = rest.partition(": ")
-    return body if found and colon else message
 
 
 def _commands(row: Row, tools: Sequence[str]) -> Iterator[Part]:
@@ -188,6 +184,29 @@ def _commands(row: Row, tools: Sequence[str]) -> Iterator[Part]:
         yield Text(""), 0
 
 
+def print_line(console: Console, line: Listed, *, header: bool) -> None:
+    """Print one line of a listing, on as many rows as its message needs; `header` prints the heads first."""
+    if header:
+        heads = Text.assemble("Time".ljust(26), "GW ", "Session  ", "Remote".ljust(16), "Local".ljust(16), "Message")
+        heads.stylize("bold")
+        console.print(heads, soft_wrap=True)
+    instance = (line["Instance"] or "")[-1:]
+    session = (line["SessionId"] or "")[:8]
+    lead = f"{line['Time'] or '':26}{instance:3}{session:9}{line['RemoteIP'] or '':16}{line['LocalIP'] or '':16}"
+    message = Text(plain(line["Message"] or ""))
+    # Beside the columns where there is room for the message, below them where there is not.
+    room = console.width - len(lead)
+    beside = room >= MIN_MESSAGE
+    by = len(lead) if beside else 4
+    wrapped = message.wrap(console, max(console.width - by, MIN_MESSAGE))
+    if not beside:
+        console.print(Text(plain(lead.rstrip()), style="dim"), soft_wrap=True)
+    for row, part in enumerate(wrapped):
+        part.rstrip()
+        start = Text(plain(lead), style="dim") if beside and row == 0 else " " * by
+        console.print(start, part, sep="", soft_wrap=True)
+
+
 def notes(console: Console, problems: Sequence[Problem], tally: Tally, *, records: bool) -> None:
     """Print, one line each, what went wrong with the input, what could not be read, and who was not judged."""
     for problem in problems:
@@ -199,16 +218,13 @@ def notes(console: Console, problems: Sequence[Problem], tally: Tally, *, record
             Text(f"and {len(tally.unread) - MAX_NOTES} more shapes of lines not read", style="yellow"), soft_wrap=True
         )
     if tally.strangers:
+        one = len(tally.strangers) == 1
         names = ", ".join(sorted(tally.strangers, key=lambda ip: (-tally.strangers[ip], ip))[:MAX_NOTES])
-        console.print(
-            Text(
-                plain(
-                    f"not judged: {len(tally.strangers)} address(es) that this gateway never called and that never "
-                    f"authenticated ({names}). They may be scanners or clients."
-                ),
-                style="dim",
-            ),
-            soft_wrap=True,
+        told = (
+            f"not judged, because Azure never called {'it' if one else 'them'} and {'it' if one else 'they'} never "
+            f"authenticated: {names}. {'It' if one else 'They'} may be a scanner or a client; if it is a peer, add "
+            "--peer and its address."
         )
+        console.print(Text(plain(told), style="dim"), soft_wrap=True)
     if records and tally.records:
         console.print(Text(f"{tally.records:,} records read", style="dim"), soft_wrap=True)

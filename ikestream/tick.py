@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from ikestream.episode import Situation, episodes, situate
 from ikestream.fold import fold
 from ikestream.incident import Ledger, Pace, Row, Wanted, revise
-from ikestream.rules.signature import sign
 from ikestream.status import observe
 from ikestream.stores.memory import MemoryStore
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, Times
@@ -69,7 +68,7 @@ def settle(situation: Situation) -> Situation:
         earlier = [
             n for n in situation.failed if n.initiator is newest.initiator and situation.conclusions[n].at <= until
         ]
-        if not earlier or sign(earlier[-1]) == sign(newest):
+        if not earlier or earlier[-1].signature == newest.signature:
             kept.append(other)
     return situation.narrow(tuple(kept), situation.until)
 

@@ -56,6 +56,7 @@ CLOCKLESS = replace(
     stability=0,
     stability_flapping=0,
     attempts_window=DAY,
+    offers_age=1 << 50,
 )
 
 NEGOTIATION_GAP = 2 * MINUTE

@@ -42,6 +42,9 @@ WAITING_REACH = 10 * MINUTE
 ORPHAN_REACH = 5_000
 """A line without session and endpoint belongs to a negotiation in progress within this many ms of it."""
 
+SAME_MOMENT = 1_000
+"""Lines of one session closer than this (ms) have no order."""
+
 SESSIONLESS = "local:"
 """Lines without SESSION_ID (Network Watcher's IkeLogs.txt) share one session per local address, under this prefix."""
 
@@ -80,6 +83,14 @@ _REFUSAL_NOTIFIES = frozenset(
 _SOFT_NOTIFIES = frozenset({"INVALID_SYNTAX", "INVALID_KE_PAYLOAD", "UNSUPPORTED_CRITICAL_PAYLOAD"})
 AUTH_CODES = frozenset({13801, 13826, 13870, 13889, 13834, 13869})
 """Codes with which authentication ends, whatever the reason (facts 1.3)."""
+
+CERTIFICATE_CODES = frozenset({13806, 13817, 13818, 13819, 13820, 13828, 13847, 13848, 13875, 13881, 13887})
+"""Codes of a certificate that is missing, unfit or not trusted (facts 1.3)."""
+POLICY_CODES = frozenset({13868, 13802, 13871, 13872, 13873, 13874})
+"""Policy match error, and the IKEv1 attributes of a phase 1 proposal (facts 1.3)."""
+
+Signature: TypeAlias = tuple[bool, tuple[int, ...], tuple[str, ...], tuple[str, ...]]
+"""(phase 1 succeeded, other codes, notifies sent or meant, other notifies received)"""
 
 _RANK = {kind: rank for rank, kind in enumerate(Kind)}
 
@@ -260,19 +271,55 @@ class Negotiation:
     @cached_property
     def soft_failure(self) -> IkeEvent | None:
         """The earliest line that fails the attempt unless the leg succeeds nearby (roles S and f); None if there is none."""
-        return next((e for e in self.events if _fails_softly(e)), None)
+        return next((e for e in self.events if _fails_softly(e) and self._ends(e)), None)
 
     @cached_property
     def ended_at(self) -> int | None:
-        """When a line ended or disturbed the negotiation, benign or not; None while nothing did."""
-        return next((e.at or 0 for e in self.events if _ends(e)), None)
+        """When the first line ended or disturbed it, benign or not; None while none did.
+
+        Where a child was agreed, only what stands after it counts, or beside it: times within one session are not
+        in causal order to the millisecond. A corrected group or a cookie before it is the normal course.
+        """
+        earliest = (self.child_agreed_at or 0) - SAME_MOMENT if self.child_agreed_at is not None else 0
+        return next((e.at or 0 for e in self.events if (e.at or 0) >= earliest and self._ends(e)), None)
+
+    def _ends(self, event: IkeEvent) -> bool:
+        if event.name == "INVALID_KE_PAYLOAD" and self.reached_auth:
+            return False
+        ending = event.kind in (Kind.CLOSED, Kind.CLEANUP_MM, Kind.CLEANUP_QM, Kind.ERROR)
+        return ending or _refuses(event) or _fails_softly(event)
 
     @cached_property
     def refused_authentication(self) -> bool:
         """Whether authentication was what failed."""
         return "AUTHENTICATION_FAILED" in self.sent_notifies | self.received_notifies or bool(
-            AUTH_CODES & set(self.codes)
+            (AUTH_CODES | CERTIFICATE_CODES) & set(self.codes)
         )
+
+    @cached_property
+    def refused_policy(self) -> bool:
+        """Whether a proposal was refused, in whichever phase."""
+        return "NO_PROPOSAL_CHOSEN" in self.sent_notifies | self.received_notifies or bool(
+            POLICY_CODES & set(self.codes)
+        )
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What it failed with: equal signatures are the same fault seen again.
+
+        Several codes and a notify may say one thing (13801, 13826, Authentication failed), and a lost line must not
+        make two faults of one.
+        """
+        rest = set(self.codes)
+        sent, received = set(self.sent_notifies), set(self.received_notifies)
+        for refused, name, said in (
+            (self.refused_authentication, "AUTHENTICATION_FAILED", {13801, 13826}),
+            (self.refused_policy, "NO_PROPOSAL_CHOSEN", POLICY_CODES),
+        ):
+            if refused:
+                rest -= said
+                sent, received = sent | {name}, received - {name}
+        return (self.reached_auth, tuple(sorted(rest)), tuple(sorted(sent)), tuple(sorted(received)))
 
     @cached_property
     def accepted(self) -> bool:
@@ -292,7 +339,8 @@ class Negotiation:
             return True
         if not any(e.remote_port and e.remote_port not in IKE_PORTS for e in self.events):
             return False
-        asked = [e for e in self.events if e.initiator_selectors]
+        agreed = [e for e in self.events if e.kind is Kind.TS_FINAL and e.initiator_selectors]
+        asked = agreed or [e for e in self.events if e.initiator_selectors]
         inner = [s for e in asked for s in e.initiator_selectors]
         outer = [s for e in asked for s in e.responder_selectors]
         hosts = bool(inner) and all(s.start == s.end for s in inner)
@@ -316,14 +364,6 @@ def _fails_softly(event: IkeEvent) -> bool:
         return True
     code = codes.CODES.get(event.code) if event.code else None
     return code is not None and code.role in (Role.SYMPTOM, Role.FAILS_ALONE)
-
-
-def _ends(event: IkeEvent) -> bool:
-    return (
-        event.kind in (Kind.CLOSED, Kind.CLEANUP_MM, Kind.CLEANUP_QM, Kind.ERROR)
-        or _refuses(event)
-        or _fails_softly(event)
-    )
 
 
 @dataclass(slots=True)
@@ -528,6 +568,7 @@ class Gateway:
 
     key: str  # resource id in lower case
     name: tuple[int, str] | None = None  # (event time, resource id as written) of its earliest record
+    peers: frozenset[str] = frozenset()  # addresses somebody who knows says are configured peers
     tunnels: dict[str, Tunnel] = field(default_factory=dict)
     strangers: set[str] = field(default_factory=set)  # addresses of tunnels not proven to be a configured peer
     owners: dict[str, tuple[int, str]] = field(default_factory=dict)  # SESSION_ID -> (first seen, remote address)
@@ -560,7 +601,7 @@ class Gateway:
     def _learn_into(self, remote: str, event: IkeEvent) -> set[str]:
         tunnel = self.tunnels.get(remote)
         if tunnel is None:
-            tunnel = self.tunnels[remote] = Tunnel(remote)
+            tunnel = self.tunnels[remote] = Tunnel(remote, proven=remote in self.peers)
         touched = {remote} if tunnel.add(event) else set()
         if event.session:
             owner = (event.at or 0, remote)

@@ -12,7 +12,6 @@ from ikestream.events import Kind, Proposal
 from ikestream.incident import Row, Wanted
 from ikestream.rules import diagnose
 from ikestream.rules.finding import Cause, Finding
-from ikestream.rules.signature import sign
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
 from ikestream.tunnel import MAX_ATTEMPTS, Initiator, Negotiation
@@ -216,22 +215,22 @@ def trace(situation: Situation) -> list[Span]:
     """Return the causes that the newest attempts showed over the episode, oldest first, at most `MAX_SPANS`."""
     spans: list[Span] = []
     newest: dict[Initiator, Negotiation] = {}
-    previous: object = None
+    causes: dict[frozenset[object], Cause | None] = {}
     for n in situation.failed:
         newest[n.initiator] = n
         at = situation.conclusions[n].at
-        shown = frozenset((who, sign(m)) for who, m in newest.items())
-        if shown != previous:
-            previous = shown
+        shown = frozenset((who, m.signature) for who, m in newest.items())
+        if shown not in causes:
             ordered = tuple(sorted(newest.values(), key=lambda m: (-situation.conclusions[m].at, m.session)))
             finding = diagnose(situation.narrow(ordered, at))
-            if finding is None:
-                continue
-            if not spans or spans[-1].cause is not finding.cause:
-                spans.append(Span(finding.cause, at, at))
-                continue
-        if spans:
-            spans[-1] = Span(spans[-1].cause, spans[-1].first, at)
+            causes[shown] = finding.cause if finding else None
+        cause = causes[shown]
+        if cause is None:
+            continue
+        if spans and spans[-1].cause is cause:
+            spans[-1] = Span(cause, spans[-1].first, at)
+        else:
+            spans.append(Span(cause, at, at))
     if len(spans) > MAX_SPANS:
         spans = [spans[0], *spans[-(MAX_SPANS - 1) :]]
     return spans

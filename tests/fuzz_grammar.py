@@ -51,7 +51,9 @@ def main() -> None:
         prefix = "SESSION_ID :{8c0d11aa-4c80-434b-8702-0123456789ab} Remote 203.0.113.9:500: Local 198.51.100.4:500: "
         for number, row in enumerate(grammar.ROWS):
             Path(corpus, str(number)).write_bytes(b"\0" + (prefix * (number % 2) + row.sample).encode())
-        atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", corpus], check)
+        # A finding is printed as Base64 and kept in the system's temporary folder, never in the checkout.
+        kept = f"-artifact_prefix={tempfile.gettempdir()}/ikestream-grammar-"
+        atheris.Setup([sys.argv[0], f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", kept, corpus], check)
         atheris.Fuzz()
 
 

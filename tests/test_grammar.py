@@ -78,8 +78,8 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
-        "[SEND]Sending IPSec policy Payload for tunnel Id 0x3, tsId 0x37: Policy1:Integrity=AES-GCM-256 "
-        "Cipher=AES-GCM-256 Policy2:Integrity=SHA1 Cipher=AES-C",
+        ("[SEND]Sending IPSec policy Payload for tunnel Id 0x3, tsId 0x37: Policy1:Integrity=AES-GCM-256 "
+        "Cipher=AES-GCM-256 Policy2:Integrity=SHA1 Cipher=AES-C"),
         {
             "kind": Kind.ESP_SENT,
             "direction": Direction.SENT,
@@ -90,13 +90,13 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
-        "Proposed(send) Traffic Selector payload will be- [Tsid 0x37 ]Number of TSIs 1: StartAddress 0.0.0.0 "
-        "EndAddress 255.255.255.255 PortStart 0 PortEnd 65535 Prot",
+        ("Proposed(send) Traffic Selector payload will be- [Tsid 0x37 ]Number of TSIs 1: StartAddress 0.0.0.0 "
+        "EndAddress 255.255.255.255 PortStart 0 PortEnd 65535 Prot"),
         {"kind": Kind.TS_PROPOSED, "direction": Direction.SENT, "ts_id": "0x37", "cut": True},
     ),
     (
-        "[RECEIVED][SA_INIT] Received IKE SA Init response message with iCookie 0xCBF235637168FA00 rCookie "
-        "0x69284B72D78CBC71",
+        ("[RECEIVED][SA_INIT] Received IKE SA Init response message with iCookie 0xCBF235637168FA00 rCookie "
+        "0x69284B72D78CBC71"),
         {
             "kind": Kind.SA_INIT_ANSWERED,
             "direction": Direction.RECEIVED,
@@ -117,8 +117,8 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
-        "[RECEIVED] Receiving MM Packet for tunnel Id 0x3 iCookie 0xCBF235637168FA00 and rCookie "
-        "0x69284B72D78CBC71: Receiving MM Nonce",
+        ("[RECEIVED] Receiving MM Packet for tunnel Id 0x3 iCookie 0xCBF235637168FA00 and rCookie "
+        "0x69284B72D78CBC71: Receiving MM Nonce"),
         {
             "kind": Kind.MM_PACKET,
             "direction": Direction.RECEIVED,
@@ -128,8 +128,8 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
-        "[SEND]Sending Ike payload for tunnel Id 0x3: Auth:PreShared Key- Policy1:Cipher=AES-CBC-256 Integrity=SHA1 "
-        "DhGroup=DhGroup2 Policy2:Cipher=AES-CBC",
+        ("[SEND]Sending Ike payload for tunnel Id 0x3: Auth:PreShared Key- Policy1:Cipher=AES-CBC-256 Integrity=SHA1 "
+        "DhGroup=DhGroup2 Policy2:Cipher=AES-CBC"),
         {
             "kind": Kind.IKE_SENT,
             "direction": Direction.SENT,
@@ -199,8 +199,8 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
-        "[SEND]Sending Ike payload for tunnel Id 0x3: Auth:PreShared Key- Policy1:Cipher=AES-CBC-256 Integrity=SHA1 "
-        "DhGroup=DhGroup2 Policy2:Cipher=AES-CB",
+        ("[SEND]Sending Ike payload for tunnel Id 0x3: Auth:PreShared Key- Policy1:Cipher=AES-CBC-256 Integrity=SHA1 "
+        "DhGroup=DhGroup2 Policy2:Cipher=AES-CB"),
         {
             "kind": Kind.IKE_SENT,
             "direction": Direction.SENT,
@@ -234,8 +234,8 @@ PUBLISHED: list[tuple[str, dict[str, Any]]] = [
         {"kind": Kind.ERROR, "code": 13801, "text": "ERROR_IPSEC_IKE_AUTH_FAIL"},
     ),
     (
-        "Error: On-prem device sent invalid payload. \n\t based on log : IkeFindPayloadInPacket failed with Windows "
-        "error 13843(ERROR_IPSEC_IKE_INVALID_PAYLOAD)",
+        ("Error: On-prem device sent invalid payload. \n\t based on log : IkeFindPayloadInPacket failed with Windows "
+        "error 13843(ERROR_IPSEC_IKE_INVALID_PAYLOAD)"),
         {"kind": Kind.ERROR, "code": 13843, "text": "ERROR_IPSEC_IKE_INVALID_PAYLOAD"},
     ),
     ("Error: Authentication failed. Check shared key.", {"kind": Kind.UNREAD}),
@@ -525,6 +525,11 @@ def test_r2_auth_tells_azures_method(printed: str, auth: str, cut: bool) -> None
     assert (event.kind, event.auth, event.cut) == (Kind.IKE_SENT, auth, cut)
 
 
+def test_letters_that_lower_case_makes_longer_move_nothing() -> None:
+    event = read("[SEND]Sending Ike payload for \u0130\u0130\u0130\u0130 tunnel Id 0x3: " + SIX_POLICIES)
+    assert (event.proposals, event.tunnel_id) == (IKE_DEFAULTS, "0x3")
+
+
 def test_r3_the_number_of_offers_is_kept() -> None:
     event = read(f"[SEND]Sending Ike payload for tunnel Id 0x3: Auth:PreShared Key- {SIX_POLICIES}")
     assert event.proposals == IKE_DEFAULTS
@@ -727,7 +732,7 @@ def test_the_peers_answer_to_selectors_is_not_an_agreement() -> None:
     """An answered payload proves no child SA; taking it for one would show a tunnel up that is not."""
     event = read(
         "[RECEIVED] Received Traffic Selector payload response- "
-        + selectors(("TSIs", [("0.0.0.0", "255.255.255.255")]))
+        + selectors(("TSIs", [("0.0.0.0", "255.255.255.255")]))  # noqa: S104
     )
     assert (event.kind, event.initiator_selectors) == (Kind.IKE_OTHER, (ANY,))
 
@@ -788,6 +793,12 @@ def test_close_status(status: str, code: int | None, text: str) -> None:
     assert (event.kind, event.tunnel_id, event.code, event.text) == (Kind.CLOSED, "0x3", code, text)
 
 
+def test_close_status_in_other_words() -> None:
+    for line in ("IKE Tunnel closed: Policy match error", "IKE tunnel is closed, status: Policy match error"):
+        event = read(f"[LOCAL_MSG] {line}")
+        assert (event.kind, event.code, event.text.rstrip(".")) == (Kind.CLOSED, 13868, "Policy match error")
+
+
 def test_a_status_cut_in_a_message_only_one_code_has_is_that_code() -> None:
     event = read("[LOCAL_MSG] IKE Tunnel closed for tunnelId 0x3 with status IKE authentication creden")
     assert (event.code, event.text, event.cut) == (13801, "IKE authentication creden", True)
@@ -809,6 +820,7 @@ def test_what_the_peer_did_in_a_status_is_not_who_acts() -> None:
         ("[ErrorMessage] Negotiation timed out [IkeEvent] SA_NEGOTIATION_FAILED [ErrorCode] 0x35ED", 13805, "SA_NEGOTIATION_FAILED", "Negotiation timed out"),
         ("[errorcode]: 13801, [errormessage]: IKE authentication credentials are unacceptable", 13801, "", "IKE authentication credentials are unacceptable"),
         ("[LOCAL_MSG][ErrorCode] 13801", 13801, "", ""),
+        ("[ErrorCode] ERROR_IPSEC_IKE_AUTH_FAIL", 13801, "", ""),
         ("[ErrorCode] 0x3602 [ErrorMessage] Policy match error", 13826, "", "Policy match error"),  # the number outranks the text
         ("[ErrorCode] 0x4D2 [ErrorMessage] Nobody knows this one", 1234, "", "Nobody knows this one"),
         ("[ErrorCode] 0x0", None, "", ""),
@@ -828,6 +840,11 @@ def test_keyed_errors(line: str, code: int | None, name: str, text: str) -> None
         ("IkeCleanupQMNegotiation called with error Policy match error", Kind.CLEANUP_QM, 13868),
         ("IkeCleanupQMNegotiation called with error 0 and flags a", Kind.CLEANUP_QM, None),
         ("IkeCleanupQMNegotiation", Kind.CLEANUP_QM, None),
+        (
+            "IkeCleanupQMNegotiation c error = and flagsa",
+            Kind.CLEANUP_QM,
+            None,
+        ),  # found by fuzzing: no number, no KeyError
     ],
 )
 def test_cleanup(line: str, kind: Kind, code: int | None) -> None:
@@ -1061,6 +1078,22 @@ def test_work_grows_no_faster_than_the_line(start: str, unit: str) -> None:
     short = steps(start + unit * (8_000 // len(unit)))
     long = steps(start + unit * (32_000 // len(unit)))
     assert long <= 4.5 * short + 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "IkeCleanupQMNegotiation c error = and flagsa",
+        "IKE Tunnel closed with status 0d[ErrorMessage]" + "Policy2:Cipher " * 60 + "[ErrorMessage]",
+        "[IkeEvent]\x0b",
+        "[IkeEvent]\x1f ,[ErrorCode]",
+    ],
+)
+def test_found_by_fuzzing(line: str) -> None:
+    for event in (read(line), read(PREFIX + line)):
+        assert event.kind in (Kind.CLEANUP_QM, Kind.CLOSED, Kind.ERROR)
+        assert (event.code, event.name) == (None, "")
+        assert len(event.text) <= grammar.MAX_TEXT
 
 
 def test_random_words_never_make_a_tunnel_up() -> None:

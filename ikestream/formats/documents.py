@@ -44,6 +44,12 @@ _STREAMED = frozenset({"records", "tables", "rows", "value"})
 
 _DEPTH = 8
 
+_MISSES = 100
+"""Wrong guesses at an element's end after which a file is only scanned: each may cost a look at all that is read."""
+
+_FIELDS = 1000
+"""Fields remembered of an object that does not fit in memory."""
+
 Broken = Callable[[int], None]
 
 
@@ -56,13 +62,15 @@ class _Lost(Enum):
 class _Text:
     """The part of the stream that is not used up yet. `at` is where reading stands in `data`."""
 
-    __slots__ = ("at", "data", "ended", "line", "pieces")
+    __slots__ = ("at", "counted", "data", "ended", "line", "misses", "pieces")
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self.pieces = pieces
         self.data = b""
         self.at = 0
-        self.line = 1  # of data[0]
+        self.line = 1  # of data[counted]
+        self.counted = 0
+        self.misses = 0
         self.ended = False
 
     def more(self) -> bool:
@@ -76,13 +84,32 @@ class _Text:
             except StopIteration:
                 self.ended = True
                 return False
-        self.line += self.data.count(b"\n", 0, self.at)
+        self.here()
         self.data = self.data[self.at :] + piece
-        self.at = 0
+        self.at = self.counted = 0
         return True
 
-    def here(self) -> int:
-        return self.line + self.data.count(b"\n", 0, self.at)
+    def here(self, before: int = 0) -> int:
+        """Return the number of this line, or of the one `before` bytes back."""
+        place = self.at - before
+        if place >= self.counted:  # from where was counted last: a line may be asked for at each of its records
+            self.line += self.data.count(b"\n", self.counted, place)
+            self.counted = place
+            return self.line
+        return self.line - self.data.count(b"\n", place, self.counted)
+
+    def next_document(self) -> tuple[bool, bool]:
+        """Move past what stands between documents; tell whether there is one, and whether a line begins before it."""
+        line = self.at == 0 and self.line == 1
+        while True:
+            found = _BETWEEN.match(self.data, self.at)
+            if found is not None:
+                line = line or b"\n" in found[0]
+                self.at = found.end()
+            if self.at < len(self.data):
+                return True, line
+            if not self.more():
+                return False, line
 
     def skip(self, what: re.Pattern[bytes]) -> bytes:
         """Move past what matches and return the byte that stands there, b'' at the end."""
@@ -187,8 +214,12 @@ def elements(pieces: Iterator[bytes], broken: Broken) -> Iterator[object]:
     """
     text = _Text(pieces)
     retries, lost_at = 0, 0
-    while text.skip(_BETWEEN):
-        end = text.line_end()
+    while True:
+        more, begins = text.next_document()
+        if not more:
+            return
+        # Only once per line: documents behind each other on one line would be scanned to its end again and again.
+        end = text.line_end() if begins else -1
         if end >= 0:
             line = text.data[text.at : end].rstrip(b"\r ,")
             try:
@@ -229,12 +260,12 @@ def _value(text: _Text, depth: int, broken: Broken) -> Step:
     end = text.value_end()
     if isinstance(end, _Lost):
         return (yield from _object(text, depth, broken))
-    here, piece = text.here(), text.data[text.at : end]
+    piece = text.data[text.at : end]
     text.at = end
     try:
         document = load(piece)
     except ValueError:
-        broken(here)
+        broken(text.here(len(piece)))
     else:
         yield from _opened(document)
     return None
@@ -265,7 +296,8 @@ def _list(text: _Text, depth: int, columns: list[str] | None, broken: Broken) ->
             yield None  # no object: counted by the reader
             continue
         # The boundary is only a guess, but a piece that parses cannot be anything else than the element.
-        guess = boundary.search(text.data, text.at)
+        guess = boundary.search(text.data, text.at) if text.misses < _MISSES else None
+        text.misses += 1
         if guess is not None:
             try:
                 element = orjson.loads(text.data[text.at : guess.start() + 1])
@@ -273,6 +305,7 @@ def _list(text: _Text, depth: int, columns: list[str] | None, broken: Broken) ->
                 pass
             else:
                 text.at = guess.start() + 1
+                text.misses -= 1
                 yield from _opened(element) if columns is None else _rows(columns, [element])
                 continue
         if columns is None:
@@ -287,12 +320,12 @@ def _row(text: _Text, columns: list[str], broken: Broken) -> Step:
     end = text.value_end()
     if isinstance(end, _Lost):
         return end
-    here, piece = text.here(), text.data[text.at : end]
+    piece = text.data[text.at : end]
     text.at = end
     try:
         row = load(piece)
     except ValueError:
-        broken(here)
+        broken(text.here(len(piece)))
     else:
         yield from _rows(columns, [row])
     return None
@@ -337,9 +370,11 @@ def _object(text: _Text, depth: int, broken: Broken) -> Step:
         if piece is None:
             return _Lost.WRONG
         try:
-            fields[key] = load(piece)
+            value = load(piece)
         except ValueError:
             return _Lost.WRONG
+        if len(fields) < _FIELDS:
+            fields[key] = value
     if not streamed:
         yield fields
     return None

@@ -1,0 +1,16 @@
+"""seed -> Story -> deliveries: a scripted gateway and peer, for the drill, the tests and the bench.
+
+The exchange of two configured ends is simulated and the log follows from it: an injected fault is the truth. All is
+deterministic from the seed, and every address is one reserved for documentation.
+"""
+
+from __future__ import annotations
+
+from ikestream.lab.bench import START, Lab
+from ikestream.lab.delivery import PROMPT, Feed, post, wrap
+from ikestream.lab.faults import FAULTS
+from ikestream.lab.healthy import HEALTHY, Scenario
+from ikestream.lab.policy import Difference
+from ikestream.lab.story import Story, Truth
+
+__all__ = ["FAULTS", "HEALTHY", "PROMPT", "START", "Difference", "Feed", "Lab", "Scenario", "Story", "Truth", "post", "wrap"]

@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ikestream.offers import Phase
-from ikestream.remedy import azure, peer, policy, selectors
+from ikestream.remedy import advisories, azure, peer, policy, selectors
 from ikestream.remedy.names import Agreed, Words
-from ikestream.remedy.steps import Steps
-from ikestream.rules.finding import Command, Finding
+from ikestream.remedy.steps import NOTHING, Plan, Steps
+from ikestream.rules.finding import Finding
 
-Plan: TypeAlias = tuple[Steps, tuple[Command, ...]]
 Cure: TypeAlias = Callable[[Finding, Words, Agreed], Plan]
 
 _TSG = "https://learn.microsoft.com/troubleshoot/azure/vpn-gateway/"
@@ -30,7 +29,6 @@ _AVAILABLE = f"{_DOC}vpn-gateway-highlyavailable"
 _MODE = f"{_DOC}vpn-gateway-about-vpn-gateway-settings#connectionmode"
 
 _PORTAL_KEY = "Settings > Authentication type of the connection"
-_NOTHING = "nothing to change."
 
 
 def _pre_shared_key(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
@@ -215,7 +213,7 @@ def _peer_address(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
         " send such packets.",
         azure=f"if the owner confirms a new address, enter it in the {words.site} (IP address, or FQDN if it changes"
         " often).",
-        peer=_NOTHING,
+        peer=NOTHING,
     )
     effect = "Every connection that uses this local network gateway calls the new address; their tunnels drop."
     commands = (
@@ -359,106 +357,6 @@ def _unclassified(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     return steps, commands
 
 
-def _redundancy(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    addresses = " and ".join(words.azure_ips) or "both public IP addresses of the gateway"
-    steps = Steps(
-        check="traffic still flows over the other leg. See which Azure address has no tunnel.",
-        azure=_NOTHING,
-        peer=f"the device needs a tunnel to each of {addresses}, with the same policy and key, and a firewall that lets both in.",
-        proof="every leg of the tunnel is up.",
-    )
-    return steps, (*azure.list_ike_sas(words), *peer.view(words), *peer.restart(words))
-
-
-def _child(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="IKE is up, but an IPsec security association is refused or not answered. Compare phase 2, PFS and selectors.",
-        azure="nothing to change until the parameter is known.",
-        peer="read its log at the time of the refusal; it names what it did not accept.",
-        proof="the peer lists an IPsec security association for every pair of prefixes.",
-    )
-    commands = (*azure.check_connection(words), *azure.list_ike_sas(words), *peer.view(words), *peer.restart(words))
-    return steps, commands
-
-
-def _narrowed(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="the tunnel works, for fewer prefixes than before. Can the missing ones still be reached?",
-        azure=f"see that the {words.site} holds every prefix of the site.",
-        peer="add the missing prefixes to its selectors, or use any-to-any (route-based) if the device can.",
-        proof="hosts in the missing prefixes answer.",
-    )
-    return steps, (
-        *azure.show_site(words, "localNetworkAddressSpace.addressPrefixes"),
-        *azure.list_ike_sas(words),
-        *peer.view(words),
-    )
-
-
-def _periodic(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="drops at equal distances are a lifetime that ends: find the one that fits on either end. IKEv1 on Azure drops for"
-        " up to 5 seconds at every phase 1 rekey; that is normal.",
-        azure="nothing to change. Lifetimes need not match.",
-        peer="use IKEv2; compare the PFS group; switch off reauthentication, or make it overlap.",
-        proof="the next end of that lifetime passes without a drop.",
-    )
-    return steps, (*azure.check_connection(words), *azure.list_ike_sas(words), *peer.view(words))
-
-
-def _flapping(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="read the device's log and its access line for loss; see whether two devices or tunnels share one configuration.",
-        azure="nothing to change, unless the DPD timeout is below 30 seconds: then set it to 45.",
-        peer="cure the line or the device first. Only one tunnel per pair of addresses.",
-        proof="the tunnel stays up for an hour.",
-    )
-    commands = (
-        *azure.show_property(words, "dpdTimeoutSeconds"),
-        *peer.view(words),
-        *azure.set_property(words, "dpdTimeoutSeconds", "45", "The same command with the value that the check showed."),
-    )
-    return steps, commands
-
-
-def _weak(_finding: Finding, words: Words, agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="the tunnel works with weak algorithms. Ask the owner of the peer what else the device has.",
-        azure="at an agreed time set a custom policy. Good values: AES256, SHA384 or SHA256, ECP384, ECP256 or DHGroup14 for"
-        " phase 1; GCMAES256 and a PFS group from ECP384, ECP256, PFS2048 for phase 2.",
-        peer="offer the same values first, beside the old ones; take the old ones away when the tunnel is up again.",
-        proof="the advisory does not come back after the next rekey.",
-    )
-    commands = (
-        *azure.check_connection(words),
-        *peer.view(words),
-        *azure.set_policy(words, Phase.IKE, policy.UNKNOWN, Agreed(ipsec=agreed.ipsec), present=True),
-    )
-    return steps, commands
-
-
-def _stranger(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="is one of these addresses a site of yours that moved? Ask its owner by telephone.",
-        azure="nothing to change: an address without a connection is refused. Enter a new address only when its owner"
-        " confirmed it.",
-        peer=_NOTHING,
-        proof="nothing needs to happen; scanners come and go.",
-    )
-    return steps, azure.show_site(words, "gatewayIpAddress")
-
-
-def _silent(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    steps = Steps(
-        check="does the gateway still exist, and does its diagnostic setting still send IKEDiagnosticLog and"
-        " TunnelDiagnosticLog to the Event Hub?",
-        azure="switch the diagnostic setting on again. Until then nothing here says whether a tunnel is up.",
-        peer=_NOTHING,
-        proof="records of this gateway arrive again.",
-    )
-    return steps, (*azure.show_gateway(words), *azure.check_status(words))
-
-
 CURES: dict[str, tuple[Cure, tuple[str, ...]]] = {
     "PreSharedKeyMismatch": (_pre_shared_key, (_CONNECT, _CODES)),
     "CertificateAuthenticationFailed": (_certificate, (f"{_TSG}troubleshoot-digital-certificate-authentication",)),
@@ -484,14 +382,14 @@ CURES: dict[str, tuple[Cure, tuple[str, ...]]] = {
     "ConfigurationChanged": (_configuration, (_DIAGNOSTICS,)),
     "BgpPeerDown": (_bgp, (f"{_TSG}vpn-gateway-troubleshoot-bgp",)),
     "Unclassified": (_unclassified, (_CONNECT, _DIAGNOSTICS)),
-    "RedundancyLost": (_redundancy, (f"{_DOC}about-active-active-gateways", _AVAILABLE)),
-    "ChildSaFailing": (_child, (_CONNECT, _DROPS)),
-    "SelectorsNarrowed": (_narrowed, (_CONNECT,)),
-    "PeriodicDrop": (_periodic, (_DROPS, _POLICY)),
-    "Flapping": (_flapping, (_DROPS, _DIAGNOSTICS)),
+    "RedundancyLost": (advisories.restore_redundancy, (f"{_DOC}about-active-active-gateways", _AVAILABLE)),
+    "ChildSaFailing": (advisories.mend_child, (_CONNECT, _DROPS)),
+    "SelectorsNarrowed": (advisories.widen_selectors, (_CONNECT,)),
+    "PeriodicDrop": (advisories.end_periodic_drops, (_DROPS, _POLICY)),
+    "Flapping": (advisories.calm_flapping, (_DROPS, _DIAGNOSTICS)),
     "RekeyCollision": (_rekey_collision, (_DROPS,)),
-    "WeakCryptography": (_weak, (_POLICY,)),
-    "UnknownPeer": (_stranger, (_CONNECT,)),
-    "FeedSilent": (_silent, (_DIAGNOSTICS,)),
+    "WeakCryptography": (advisories.strengthen, (_POLICY,)),
+    "UnknownPeer": (advisories.name_stranger, (_CONNECT,)),
+    "FeedSilent": (advisories.wake_feed, (_DIAGNOSTICS,)),
 }
 """Cause or advisory -> how to cure it, and what to read (addresses from facts 04, their host not opened)."""

@@ -127,9 +127,11 @@ def networks(texts: Iterable[str]) -> tuple[str, ...]:
     found = []
     for text in texts:
         try:
-            found.append(str(ip_network(text)))
+            network = ip_network(text)
         except ValueError:
             continue
+        if "%" not in text:  # a zone (fe80::1%eth0) is free text to ipaddress
+            found.append(str(network))
     return tuple(dict.fromkeys(found))
 
 
@@ -142,5 +144,5 @@ def _address(text: str) -> str:
         address = ip_address(text)
     except ValueError:
         return ""
-    # A zone (fe80::1%eth0) is free text to ipaddress and never part of a public address.
+    # As above, and no part of a public address.
     return "" if "%" in text else str(address)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from textwrap import fill
 
 from ikestream.events import Proposal
 from ikestream.offers import Phase, target
@@ -83,7 +84,7 @@ def note(
     initiator: str = "Unknown",
     attempts: Sequence[Attempt] = (),
 ) -> str:
-    """The note as plain text, lines of at most about 80 characters where the values allow it.
+    """The note as plain text, no line longer than 80 characters but those that list values.
 
     `first` and `last` are the times of the first and the last failure in ms since 1970 UTC; `initiator` is the column
     of that name. Of `attempts` the first two with an SPI are printed, in both byte orders (facts 06 R12).
@@ -103,12 +104,18 @@ def note(
         *_spis(attempts),
         *_offers(finding),
         "We ask you:",
-        f"  {_request(finding, words)}",
+        _wrap(_request(finding, words)),
         "",
         "What we will change:",
-        f"  {_change(finding, words)}",
+        _wrap(_change(finding, words)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _wrap(sentence: str) -> str:
+    return fill(
+        sentence, 78, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 _WHO = {"Azure": "we", "Peer": "you", "Both": "both of us"}

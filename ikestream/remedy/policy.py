@@ -8,8 +8,8 @@ from ikestream.events import Proposal
 from ikestream.offers import Phase, Role, Target, custom_values, is_default, spell, strongest, target, weak
 from ikestream.remedy import azure, peer
 from ikestream.remedy.names import Agreed, Words
-from ikestream.remedy.steps import PROOF, Steps
-from ikestream.rules.finding import ActionOn, Command, Finding, OffersSource, Parameter
+from ikestream.remedy.steps import PROOF, Plan, Steps
+from ikestream.rules.finding import ActionOn, Finding, OffersSource, Parameter
 
 UNKNOWN = Proposal("", "", "")
 
@@ -45,7 +45,7 @@ def read(finding: Finding, words: Words, agreed: Agreed, phase: Phase) -> Policy
     return Policy(finding, words, agreed, phase, chosen)
 
 
-def cure_policy(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
+def cure_policy(policy: Policy) -> Plan:
     """The steps and commands for a mismatch of phase 1 or of IPsec encryption and integrity."""
     chosen = policy.chosen
     if chosen is None:
@@ -57,11 +57,11 @@ def cure_policy(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
     return _change_peer(policy, chosen)
 
 
-def cure_pfs(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
+def cure_pfs(policy: Policy) -> Plan:
     """The steps and commands for a PFS group that differs: it shows at the first rekey (facts 06 2.5)."""
     words = policy.words
     chosen = policy.chosen
-    if chosen is not None and chosen.side_to_change is ActionOn.PEER and not _silent_default(policy, chosen.proposal):
+    if chosen is not None and chosen.side_to_change is ActionOn.PEER:
         return _change_peer(policy, chosen)
     wanted = chosen.proposal if chosen else policy.agreed.ipsec or UNKNOWN
     group = spell(wanted.group)
@@ -88,7 +88,7 @@ def cure_pfs(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
     return steps, commands
 
 
-def _change_azure(policy: Policy, chosen: Target) -> tuple[Steps, tuple[Command, ...]]:
+def _change_azure(policy: Policy, chosen: Target) -> Plan:
     words, phase = policy.words, policy.phase
     steps = Steps(
         check="on the connection note the IPsec / IKE policy as it is now, Default or Custom.",
@@ -107,9 +107,9 @@ def _change_azure(policy: Policy, chosen: Target) -> tuple[Steps, tuple[Command,
     return steps, commands
 
 
-def _change_peer(policy: Policy, chosen: Target) -> tuple[Steps, tuple[Command, ...]]:
+def _change_peer(policy: Policy, chosen: Target) -> Plan:
     words, phase = policy.words, policy.phase
-    both = chosen.side_to_change is ActionOn.BOTH or _silent_default(policy, chosen.proposal)
+    both = chosen.side_to_change is ActionOn.BOTH
     setting = f"{_PATH[words.virtual_wan]}, {_spoken(policy, chosen.proposal)}. {_REQUIRED} {_rest(phase)}"
     interim = chosen.interim
     stopgap = (
@@ -139,7 +139,7 @@ def _change_peer(policy: Policy, chosen: Target) -> tuple[Steps, tuple[Command, 
     return steps, commands
 
 
-def _agree(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
+def _agree(policy: Policy) -> Plan:
     words = policy.words
     addresses = " and ".join(words.azure_ips) or "each public IP address of the gateway"
     steps = Steps(
@@ -152,7 +152,7 @@ def _agree(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
     return steps, (*azure.check_connection(words), *peer.view(words), *peer.restart(words), *azure.check_status(words))
 
 
-def _ask(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
+def _ask(policy: Policy) -> Plan:
     words, phase = policy.words, policy.phase
     own = strongest(policy.finding.azure_offers, phase)
     accepts = _listed(policy.finding.azure_offers)
@@ -178,11 +178,6 @@ def _ask(policy: Policy) -> tuple[Steps, tuple[Command, ...]]:
         *azure.check_status(words),
     )
     return steps, commands
-
-
-def _silent_default(policy: Policy, proposal: Proposal) -> bool:
-    """Whether PFS is wanted while Azure runs the default, which takes PFS from the peer but never offers it."""
-    return policy.phase is Phase.IPSEC and policy.default and spell(proposal.group) not in ("", "None")
 
 
 def _why(policy: Policy) -> str:

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address, summarize_address_range
+from ipaddress import ip_address, ip_network, summarize_address_range
 
 from ikestream.remedy import azure, peer
 from ikestream.remedy.names import Words, networks
-from ikestream.remedy.steps import Steps
+from ikestream.remedy.steps import Plan, Steps
 from ikestream.rules.finding import Command, Finding, Parameter
 
 MAX_PREFIXES = 8
 """Prefixes named in a command; a line with more is no longer read, and a range can need dozens."""
 
 _ANY = frozenset({"0.0.0.0/0", "::/0"})
+_WIDEST = {4: 8, 6: 16}
+"""A peer's range wider than this is no site: two halves of the internet must not become routes by copy and paste."""
 
 
-def cure_selectors(finding: Finding, words: Words) -> tuple[Steps, tuple[Command, ...]]:
+def cure_selectors(finding: Finding, words: Words) -> Plan:
     """Four ways in order: any-to-any at the peer, the peer initiates, prefixes, policy-based selectors."""
     ours, theirs = _prefixes(finding, Parameter.LOCAL_SELECTORS)  # ranges behind the gateway
     site_here, site_there = _prefixes(finding, Parameter.REMOTE_SELECTORS)  # ranges of the site
     any_to_any = not _specific(ours) and not _specific(site_here)
     # Any-to-any on Azure lacks nothing: then the prefixes of the site are routes, not selectors.
-    missing = tuple(p for p in _specific(site_there) if p not in site_here) if _specific(site_here) else ()
+    missing = (
+        tuple(p for p in _specific(site_there) if p not in site_here and _is_site(p)) if _specific(site_here) else ()
+    )
     told = f" The peer asks for {', '.join(missing)}, which Azure does not have for this site." if missing else ""
     steps = Steps(
         check=f"read the prefixes on both ends: address spaces of the VNet and of the {words.site} here, selectors or"
@@ -83,7 +87,7 @@ def _cidrs(texts: Iterable[str]) -> tuple[str, ...]:
 
 def _summarise(first: str, last: str) -> list[str]:
     try:
-        return [str(n) for n in summarize_address_range(ip_address(first), ip_address(last))]
+        return list(networks(str(n) for n in summarize_address_range(ip_address(first), ip_address(last))))
     except (ValueError, TypeError):
         return []  # no addresses, reversed, or of two families
 
@@ -91,3 +95,8 @@ def _summarise(first: str, last: str) -> list[str]:
 def _specific(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     """Without any-to-any, which no list of prefixes should hold."""
     return tuple(p for p in prefixes if p not in _ANY)
+
+
+def _is_site(prefix: str) -> bool:
+    network = ip_network(prefix)
+    return network.prefixlen >= _WIDEST[network.version]

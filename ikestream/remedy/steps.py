@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
+from ikestream.rules.finding import Command
+
+NOTHING = "nothing to change."
 PROOF = "Azure portal, the connection, Overview: Status is Connected, and this incident resolves about a minute later."
 
 
@@ -26,3 +30,7 @@ class Steps:
                 f"It worked when: {self.proof}",
             )
         )
+
+
+Plan: TypeAlias = tuple[Steps, tuple[Command, ...]]
+"""A fix in prose and its commands, in the order in which to run them."""

@@ -15,7 +15,7 @@ from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Proposal
 from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
 from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
-from ikestream.rules.signature import DH_CODES, in_phase_one, prove, refuses_policy
+from ikestream.rules.signature import DH_CODES, in_phase_one, prove
 from ikestream.tunnel import Negotiation
 
 POLICY_MATCH = 13868
@@ -37,7 +37,7 @@ def judge(situation: Situation) -> Finding | None:
     refused = [n for n in situation.newest if _refuses(n)]
     if not refused:
         return None
-    offers = collect(situation)
+    offers = collect(situation, max(situation.conclusions[n].at for n in refused))
     compared = compare(offers.azure, offers.peer, Phase.IKE) if offers.peer else None
     if compared is not None and not compared.common:
         return _differ(situation, refused, offers, compared)
@@ -47,12 +47,15 @@ def judge(situation: Situation) -> Finding | None:
 
 
 def _refuses(n: Negotiation) -> bool:
-    return in_phase_one(n) and (refuses_policy(n) or bool(DH_CODES & set(n.codes)))
+    return in_phase_one(n) and (n.refused_policy or bool(DH_CODES & set(n.codes)))
 
 
-def collect(situation: Situation) -> Offers:
-    """Return the newest phase 1 offers of both sides, no older than the rules allow."""
-    oldest = situation.until - situation.times.offers_age
+def collect(situation: Situation, refused_at: int) -> Offers:
+    """Return the newest phase 1 offers of both sides, no older than the rules allow before the newest refusal.
+
+    Counted from now, a verdict would lose its proof by nothing but the passing of time.
+    """
+    oldest = refused_at - situation.times.offers_age
     usable = [n for n in situation.negotiations if n.start >= oldest]
     azure = max((n for n in usable if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
     peer = max((n for n in usable if n.peer_ike), key=lambda n: (n.start, n.session), default=None)

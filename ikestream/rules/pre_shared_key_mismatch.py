@@ -13,7 +13,7 @@ from ikestream.events import Kind
 from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.signature import prove
 from ikestream.status import Outcome
-from ikestream.tunnel import Initiator, Negotiation
+from ikestream.tunnel import CERTIFICATE_CODES, Initiator, Negotiation
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
 """Authentication method or identity refused: not the key."""
@@ -39,7 +39,9 @@ def judge(situation: Situation) -> Finding | None:
     shown = [n for n in situation.newest if _fails_on_key(n)]
     if not shown or any(n.auth_method == "certificate" for n in situation.negotiations):
         return None
-    if any(IDENTITY_CODES & set(n.codes) for n in shown) or _other_leg_authenticates(situation, shown):
+    if any((IDENTITY_CODES | CERTIFICATE_CODES) & set(n.codes) for n in shown) or _other_leg_authenticates(
+        situation, shown
+    ):
         return None
     azure_refused = any(_refused_by_azure(n) for n in shown)
     peer_refused = any(_refused_by_peer(n) for n in shown)
@@ -110,11 +112,11 @@ def _refused_by_peer(n: Negotiation) -> bool:
 def _other_leg_authenticates(situation: Situation, shown: list[Negotiation]) -> bool:
     # One Azure address refused while the other authenticates with the same peer: the key is right, the
     # peer does not expect this address.
-    refused = {n.local for n in shown}
+    refused = {n.local: situation.conclusions[n].at for n in shown}
     return any(
         n.local
         and n.local not in refused
-        and n.start >= situation.episode.start
         and situation.conclusions[n].outcome is Outcome.SUCCEEDED
+        and situation.episode.start <= situation.conclusions[n].at < max(refused.values())
         for n in situation.negotiations
     )

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.rules.finding import ActionOn, FailedStep
 from ikestream.tunnel import Initiator, Negotiation
 
-POLICY_CODES = frozenset({13868, 13802, 13871, 13872, 13873, 13874})
-"""Policy match error, and the IKEv1 attributes of a phase 1 proposal (facts 1.3)."""
 DH_CODES = frozenset({13822, 13833, 13864, 13865})
-
-Signature: TypeAlias = tuple[bool, tuple[int, ...], tuple[str, ...], tuple[str, ...]]
-
-
-def sign(negotiation: Negotiation) -> Signature:
-    """Return what the attempt failed with: equal signatures are the same fault seen again."""
-    n = negotiation
-    return (n.reached_auth, tuple(sorted(n.codes)), tuple(sorted(n.sent_notifies)), tuple(sorted(n.received_notifies)))
-
-
-def refuses_policy(negotiation: Negotiation) -> bool:
-    """Whether a proposal was refused, in whichever phase."""
-    n = negotiation
-    return "NO_PROPOSAL_CHOSEN" in n.sent_notifies | n.received_notifies or bool(POLICY_CODES & set(n.codes))
 
 
 def in_phase_one(negotiation: Negotiation) -> bool:

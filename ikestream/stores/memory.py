@@ -32,8 +32,9 @@ class Partition:
 
 @dataclass(slots=True)
 class MemoryStore:
-    """Everything known and told, of all gateways."""
+    """Everything known and told, of all gateways. `peers` are addresses that count as configured on each of them."""
 
+    peers: frozenset[str] = frozenset()
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
     _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class MemoryStore:
         key = event.gateway.lower()
         gateway = self.gateways.get(key)
         if gateway is None:
-            gateway = self.gateways[key] = Gateway(key)
+            gateway = self.gateways[key] = Gateway(key, peers=self.peers)
         for remote in gateway.learn(event):
             if remote:
                 self.schedule(Scope(key, remote), due)
