@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from ipaddress import IPv4Address, IPv6Address, ip_address, summarize_address_range
 from typing import Any
@@ -243,6 +243,7 @@ def _fields(proposal: Proposal, phase: Phase) -> tuple[str, str, str]:
     return encryption, integrity, proposal.group
 
 
+@lru_cache(maxsize=4096)  # 32 x 32 pairs ask for the same 64 keys; bounded, because a peer chooses its values
 def _key(proposal: Proposal, phase: Phase) -> tuple[str, str, str]:
     encryption, integrity, group = _fields(proposal, phase)
     return _fold(encryption), _fold(integrity), _fold(group)

@@ -11,7 +11,7 @@ from ikestream.episode import Situation
 from ikestream.events import Kind, Proposal
 from ikestream.incident import Row, Wanted
 from ikestream.rules import diagnose
-from ikestream.rules.finding import Cause, Finding
+from ikestream.rules.finding import TITLES, Cause, Finding
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
 from ikestream.tunnel import MAX_ATTEMPTS, Initiator, Negotiation
@@ -184,19 +184,12 @@ def _newest(values: Iterable[object]) -> list:  # type: ignore[type-arg]
 def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str:
     tunnel = f"The tunnel to {situation.tunnel.remote}"
     state = "was down and is up again" if resolved else "is down"
-    what = _WORDS[finding.cause]
+    what = TITLES[finding.cause]
     if finding.mismatch:
         what += ": " + "; ".join(
             f"{m.parameter} Azure {'/'.join(m.azure)}, peer {'/'.join(m.peer)}" for m in finding.mismatch
         )
     return f"{tunnel} {state}: {what}."
-
-
-_WORDS = {
-    Cause.PRE_SHARED_KEY_MISMATCH: "the pre-shared keys differ",
-    Cause.IKE_POLICY_MISMATCH: "the phase 1 (IKE) policies do not match",
-    Cause.UNCLASSIFIED: "the reason is not clear from the log",
-}
 
 
 def _explain(situation: Situation, finding: Finding, *, clockless: bool) -> str:
@@ -205,7 +198,7 @@ def _explain(situation: Situation, finding: Finding, *, clockless: bool) -> str:
     if situation.last_good is not None and not clockless:
         parts.append(f"It was up before (last good negotiation {iso(situation.conclusions[situation.last_good].at)}).")
     if len(spans) > 1 and not clockless:
-        parts += [f"From {iso(span.first)} to {iso(span.last)}: {_WORDS[span.cause]}." for span in spans[:-1]]
+        parts += [f"From {iso(span.first)} to {iso(span.last)}: {TITLES[span.cause]}." for span in spans[:-1]]
         parts.append(f"Since {iso(spans[-1].first)}:")
     parts.append(finding.explanation)
     return " ".join(parts)

@@ -46,6 +46,7 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
     store = MemoryStore()
     rows: list[Row] = []
     unread = {p: [d for d in deliveries if d.partition == p] for p in sorted({d.partition for d in deliveries})}
+    taken: list[list[Delivery]] = []
     clock = min((d.enqueued for d in deliveries), default=START)
     while any(unread.values()):
         ready = [p for p, left in unread.items() if left and left[0].enqueued <= clock]
@@ -56,6 +57,9 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
             batch = [d for d in unread[partition][: random.choice((1, 1, 2, 5, 20))] if d.enqueued <= clock]
             del unread[partition][: len(batch)]
             learn(store, random.sample(batch, len(batch)))
+            taken.append(batch)
+        elif taken and random.random() < 0.3:
+            learn(store, random.choice(taken))  # a worker died after its commit and before its checkpoint
         if random.random() < 0.5:
             clock += random.choice((0, SECOND, TICK, MINUTE, 5 * MINUTE, 20 * MINUTE))
         if random.random() < 0.6:
@@ -110,13 +114,12 @@ BODIES = (
 PEERS = ("203.0.113.7", "203.0.113.8", "198.51.100.9")
 LOCALS = ("192.0.2.4", "192.0.2.5")
 INSTANCES = ("GatewayTenantWorker_IN_0", "GatewayTenantWorker_IN_1")
-EXCHANGES: tuple[tuple[int, ...], ...] = ()
 
 
 @st.composite
 def lines(draw: st.DrawFn) -> Record:
     """One record of any category, from a few sessions, peers and instances, close together and often at one instant."""
-    at = START + draw(st.integers(0, 80)) * draw(st.sampled_from((0, 1, SECOND, 30 * SECOND)))
+    at = START + draw(st.integers(0, 80)) * draw(st.sampled_from((0, 1, SECOND, 30 * SECOND, 3 * MINUTE)))
     instance = draw(st.sampled_from(INSTANCES))
     what = draw(st.integers(0, 19))
     if what == 0:

@@ -26,7 +26,7 @@ RETRIES = 16
 # must not swallow the good lines after it. Nor must a record that was cut off between two strings: `torn` is a bracket
 # that opens a line where JSON allows none, `next` one that JSON allows in lists only.
 _TOKEN = re.compile(
-    rb'(?:"(?:[^"\\\n]++|\\[^\n])*+(?P<closed>"?)|[\]}]|\w(?=\s*+\n))(?:\s*+\n\s*+(?=[\[{])(?P<torn>))?'
+    rb'(?:"(?:[^"\\\n]++|\\[^\n])*+(?P<closed>"?)|[\]}]|\w(?=[ \t\r]*+\n))(?:[ \t\r]*+\n\s*+(?=[\[{])(?P<torn>))?'
     rb"|\{(?:\s*+(?=[\[{])(?P<torn_open>))?|\[|(?P<next>,\s*+[\[{])"
 )
 _QUOTE, _OBJECT = b'"{'

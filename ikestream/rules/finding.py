@@ -9,11 +9,53 @@ from ikestream.events import IkeEvent, Proposal
 
 
 class Cause(StrEnum):
-    """Column `Cause` of an outage. One member per file in `rules/`."""
+    """Column `Cause` of an outage: what the newest concluded attempts, or the end of the last SA, show."""
 
     PRE_SHARED_KEY_MISMATCH = "PreSharedKeyMismatch"
+    CERTIFICATE_AUTHENTICATION_FAILED = "CertificateAuthenticationFailed"
     IKE_POLICY_MISMATCH = "IkePolicyMismatch"
+    IPSEC_POLICY_MISMATCH = "IpsecPolicyMismatch"
+    PFS_MISMATCH = "PfsMismatch"
+    TRAFFIC_SELECTOR_MISMATCH = "TrafficSelectorMismatch"
+    PEER_NOT_RESPONDING = "PeerNotResponding"
+    PEER_STOPPED_RESPONDING = "PeerStoppedResponding"
+    NAT_TRAVERSAL_BLOCKED = "NatTraversalBlocked"
+    NEGOTIATION_STALLED = "NegotiationStalled"
+    IKE_VERSION_MISMATCH = "IkeVersionMismatch"
+    CONNECTION_MODE_REFUSED = "ConnectionModeRefused"
+    MALFORMED_IKE = "MalformedIke"
+    PEER_DISCONNECTED = "PeerDisconnected"
+    REKEY_FAILED = "RekeyFailed"
+    GATEWAY_MAINTENANCE = "GatewayMaintenance"
+    GATEWAY_FAILOVER = "GatewayFailover"
+    CONFIGURATION_CHANGED = "ConfigurationChanged"
+    BGP_PEER_DOWN = "BgpPeerDown"
     UNCLASSIFIED = "Unclassified"
+
+
+TITLES: dict[Cause, str] = {
+    Cause.PRE_SHARED_KEY_MISMATCH: "the pre-shared keys differ",
+    Cause.CERTIFICATE_AUTHENTICATION_FAILED: "certificate authentication failed",
+    Cause.IKE_POLICY_MISMATCH: "the phase 1 (IKE) policies do not match",
+    Cause.IPSEC_POLICY_MISMATCH: "the phase 2 (IPsec) policies do not match",
+    Cause.PFS_MISMATCH: "the PFS groups do not match",
+    Cause.TRAFFIC_SELECTOR_MISMATCH: "the traffic selectors do not match",
+    Cause.PEER_NOT_RESPONDING: "the peer does not answer",
+    Cause.PEER_STOPPED_RESPONDING: "the peer stopped responding (DPD)",
+    Cause.NAT_TRAVERSAL_BLOCKED: "nothing comes back on UDP 4500 (NAT traversal)",
+    Cause.NEGOTIATION_STALLED: "the negotiation stops half-way",
+    Cause.IKE_VERSION_MISMATCH: "the IKE versions differ",
+    Cause.CONNECTION_MODE_REFUSED: "Azure refuses to be called (connection mode InitiatorOnly)",
+    Cause.MALFORMED_IKE: "one side sends IKE messages the other cannot read",
+    Cause.PEER_DISCONNECTED: "the peer ended the tunnel",
+    Cause.REKEY_FAILED: "the keys could not be renewed",
+    Cause.GATEWAY_MAINTENANCE: "Azure is doing maintenance on the gateway",
+    Cause.GATEWAY_FAILOVER: "the gateway failed over to its other instance",
+    Cause.CONFIGURATION_CHANGED: "the configuration was changed in Azure",
+    Cause.BGP_PEER_DOWN: "the BGP session is down while the tunnel is up",
+    Cause.UNCLASSIFIED: "the reason is not clear from the log",
+}
+"""What a cause means, as the end of the sentence 'The tunnel to ... is down: ...'."""
 
 
 class Confidence(StrEnum):
