@@ -1,6 +1,7 @@
 """The Azure Functions app: triggers only. Batches learn, the tick tells; everything else is in the package.
 
-Without a store and a sink in Azure it keeps its facts in memory and prints its rows.
+Without a store and a sink in Azure it keeps its facts in memory and prints its rows. Then both functions must run in
+one process, as on a developer's machine.
 """
 
 import logging
@@ -14,13 +15,24 @@ from typing import List  # noqa: UP035
 import azure.functions as func
 
 from ikestream import batch, hub, settings, tick
+from ikestream.incident import Row
 from ikestream.sinks import console
 from ikestream.stores.memory import MemoryStore
 
+SHAPES_LOGGED = 10
+"""Unread lines are logged by shape, the most frequent first; the shapes of one batch can be as many as its lines."""
+
 log = logging.getLogger("ikestream")
+# At INFO, the worker's level, the SDK writes a dozen lines for every connection: five connections every 15 s.
+for name in ("azure.core", "azure.eventhub", "azure.identity"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
 configured = settings.load(os.environ)
-store = MemoryStore()
+asked = hub.Hub(configured) if configured.has_hub else None
 # One event loop runs both functions here; learning and telling hold no await, so neither sees the other half-done.
+store = MemoryStore()
+outbox: list[Row] = []
+waiting: list[str] = []
 app = func.FunctionApp()
 
 
@@ -39,16 +51,25 @@ app = func.FunctionApp()
 )
 async def learn(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
     """Learn a batch of event hub bodies."""
-    partition = str((events[0].metadata.get("PartitionContext") or {}).get("PartitionId", "")) if events else ""
+    partition = _partition(events)
     report = batch.learn(store, [_delivery(partition, event) for event in events])
     for dead in report.dead:
         log.error(
             "dead letter partition=%s offset=%s sequence=%d bytes=%d reason=%s",
             dead.delivery.partition, dead.delivery.offset, dead.delivery.sequence_number, len(dead.delivery.body), dead.reason,
         )  # fmt: skip
-    for shape, count in report.unread.items():
+    for shape, count in report.unread.most_common(SHAPES_LOGGED):
         log.warning("unread lines count=%d shape=%r", count, shape)
-    log.info("learned records=%d bodies=%d skipped=%d", report.records, len(events), sum(report.skipped.values()))
+    if len(report.unread) > SHAPES_LOGGED:
+        log.warning("unread lines of %d more shapes", len(report.unread) - SHAPES_LOGGED)
+    log.info("learned records=%d bodies=%d skipped=%s", report.records, len(events), dict(report.skipped))
+
+
+def _partition(events: List[func.EventHubEvent]) -> str:  # noqa: UP006
+    """Return the id of the partition a batch is from. Its events share one metadata; '' if the host left it out."""
+    metadata = (events[0].metadata or {}) if events else {}
+    context = metadata.get("PartitionContext") or metadata.get("TriggerPartitionContext") or {}
+    return str(context.get("PartitionId", ""))
 
 
 def _delivery(partition: str, event: func.EventHubEvent) -> batch.Delivery:
@@ -66,13 +87,27 @@ def _delivery(partition: str, event: func.EventHubEvent) -> batch.Delivery:
 @app.timer_trigger(arg_name="timer", schedule="*/15 * * * * *", use_monitor=False)
 async def tell(timer: func.TimerRequest) -> None:
     """Tell what is due, but conclude nothing over events that have not been read."""
+    # Before the hub is asked: what is enqueued while it answers is after `now`.
     now = int(time.time() * 1000)
-    heads = (
-        await hub.heads(configured)
-        if configured.has_hub
-        else {p: s.sequence_number for p, s in store.partitions.items()}
-    )
-    watermark = store.watermark(heads, now)
-    if watermark is None:
+    try:
+        heads = await asked.heads() if asked else store.heads()
+    except hub.Unreachable as why:
+        log.warning("nothing concluded: the event hub cannot be asked how far it is written: %s", why)
         return
-    console.deliver(tick.tell(store, watermark), sys.stdout.buffer)
+    watermark = store.watermark(heads, now)
+    _note_waiting(store.unseen(heads))
+    if watermark is not None:
+        outbox.extend(tick.tell(store, watermark))
+    # What could not be written stays, and goes out first at the next tick.
+    console.deliver(outbox, sys.stdout.buffer)
+    outbox.clear()
+
+
+def _note_waiting(partitions: list[str]) -> None:
+    if partitions == waiting:
+        return
+    waiting[:] = partitions
+    if partitions:
+        log.warning("nothing concluded until something is read from partitions %s", ", ".join(partitions))
+    else:
+        log.info("something has been read from every partition")

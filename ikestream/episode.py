@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ikestream.events import IkeEvent, Kind
 from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
 from ikestream.times import FLOOR, HOUR, Times
-from ikestream.tunnel import Gateway, Negotiation, Tunnel
+from ikestream.tunnel import Attempts, Gateway, Negotiation, Tunnel
 
 MAX_EPISODES = 8
 FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
@@ -46,7 +46,7 @@ class Situation:
     until: int  # the end of what may be looked at: the episode's end, or now
     negotiations: tuple[Negotiation, ...]
     conclusions: dict[Negotiation, Conclusion]
-    attempts: dict[Negotiation, frozenset[str]]
+    attempts: dict[Negotiation, Attempts]
     failed: tuple[Negotiation, ...]
     newest: tuple[Negotiation, ...]
     downs: tuple[Change, ...]  # the changes to down that began it, with what shows them

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ikestream.status import Change, Outcome, Timeline
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
-from ikestream.tunnel import MAX_ATTEMPTS, Gateway, Negotiation, Span, Tunnel, identify
+from ikestream.tunnel import Gateway, Negotiation, Span, Tunnel, identify
 
 MIN_FOLDED = 32
 """Folding costs about as much as judging once; it waits until this many negotiations can go."""
@@ -28,6 +28,7 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -
         return
     tunnel.folded_changes = tuple(c for c in timeline.changes if c.at <= cut)[-MAX_CHANGES:]
     tunnel.folded_to = cut
+    tunnel.forgotten_to = cut - FOLD_CONTEXT
     for n in old:
         _absorb(tunnel, n, timeline)
         session = tunnel.sessions[n.session]
@@ -60,15 +61,14 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
     )
     for span in tunnel.spans:
         if span.key == key:
-            if len(span.attempts) < MAX_ATTEMPTS:
-                span.attempts |= {n.identity}
+            span.attempts = span.attempts.add(timeline.attempts[n])
             if (conclusion.at, n.session) < (span.first_at, span.first.session):
                 span.first, span.first_at = n, conclusion.at
             if (conclusion.at, n.session) > (span.last_at, span.last.session):
                 span.last, span.last_at = n, conclusion.at
             return
     tunnel.spans.append(
-        Span(key, conclusion.outcome, n, n, conclusion.at, conclusion.at, frozenset((n.identity,)), any(offers))
+        Span(key, conclusion.outcome, n, n, conclusion.at, conclusion.at, timeline.attempts[n], any(offers))
     )
     if len(tunnel.spans) > MAX_SPANS:
         # What carries offers, or ended well, is what a later verdict will want.

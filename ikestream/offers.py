@@ -47,7 +47,14 @@ class GatewayKind(StrEnum):
 
 _ALIASES: dict[str, str] = {name.casefold(): known for name, known in _DATA["aliases"].items()}
 _STRENGTH: dict[str, tuple[str, ...]] = {k: tuple(_DATA["strength"][k]) for k in ("encryption", "integrity", "group")}
-_NAMES: dict[str, str] = {name.casefold(): name for names in _STRENGTH.values() for name in names}
+_NAMES: dict[str, str] = {
+    # Names of Azure only: groups 5 and the like have none, and stay as logged.
+    name.casefold(): name
+    for kind in _DATA["custom"].values()
+    for parameter, names in kind.items()
+    if parameter != "source"
+    for name in names
+}
 _WEAK: frozenset[str] = frozenset(name.casefold() for name in _DATA["weak"]["anywhere"])
 _NEVER: frozenset[str] = frozenset(name.casefold() for name in _DATA["never_proposed"]["values"])
 

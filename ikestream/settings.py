@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 CONNECTION = "IkeStreamHub"
-"""Prefix of the Event Hub connection's settings: `IkeStreamHub` (a connection string) or
-`IkeStreamHub__fullyQualifiedNamespace` with `IkeStreamHub__credential` and `IkeStreamHub__clientId` (an identity)."""
+"""The connection of the Event Hubs trigger: alone the name of a connection string, with `__...` of an identity's parts.
+The Functions host gives it this meaning; what is read here must be understood as the host understands it."""
 
+NAMESPACE = f"{CONNECTION}__fullyQualifiedNamespace"
+CREDENTIAL = f"{CONNECTION}__credential"
+CLIENT_ID = f"{CONNECTION}__clientId"
 HUB_NAME = "IKESTREAM_HUB_NAME"
 CONSUMER_GROUP = "IKESTREAM_CONSUMER_GROUP"
 
+NAMES = (CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP)
+"""Every setting that is the app's own; the README has a row for each."""
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+")
+_ENTITY_NAME = re.compile(r"[$A-Za-z0-9][A-Za-z0-9._-]{0,255}")
+_CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
 
 class BadSetting(Exception):  # noqa: N818 - reads as what it is
-    """A setting that cannot be used; the message names it and says what it must look like."""
+    """A setting that cannot be used; the message names it and says what it must look like, never what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the app needs to know. Without any of it the app loads, and works on what it is handed."""
 
+    connection_string: str = ""
+    """`IkeStreamHub`: a connection string instead of an identity, for a local hub. A secret: never logged."""
+    namespace: str = ""
+    """`IkeStreamHub__fullyQualifiedNamespace`: `<name>.servicebus.windows.net`, read with an identity."""
+    managed_identity: bool = False
+    """`IkeStreamHub__credential`: `managedidentity`; absent means whoever is signed in, as on a developer's machine."""
+    client_id: str = ""
+    """`IkeStreamHub__clientId`: the client id of the user-assigned identity; '' for the system-assigned one."""
     hub_name: str = ""
     """`IKESTREAM_HUB_NAME`: the event hub that the gateways' diagnostic settings stream to."""
     consumer_group: str = ""
     """`IKESTREAM_CONSUMER_GROUP`: a consumer group of this app's own."""
-    namespace: str = ""
-    """`IkeStreamHub__fullyQualifiedNamespace`: `<name>.servicebus.windows.net`, read with a managed identity."""
-    client_id: str = ""
-    """`IkeStreamHub__clientId`: the client id of the user-assigned identity; '' for the system-assigned one."""
-    connection_string: str = ""
-    """`IkeStreamHub`: a connection string instead of an identity, for a local hub. A secret: never logged."""
 
     def __repr__(self) -> str:
         """Show no secret."""
-        return f"Settings(hub_name={self.hub_name!r}, consumer_group={self.consumer_group!r}, namespace={self.namespace!r})"
+        return f"Settings(namespace={self.namespace!r}, hub_name={self.hub_name!r}, consumer_group={self.consumer_group!r})"
 
     @property
     def has_hub(self) -> bool:
@@ -43,20 +56,46 @@ class Settings:
 
 
 def load(environment: Mapping[str, str]) -> Settings:
-    """Return the settings in `environment`. Raises `BadSetting` for one that is there and unusable."""
-    settings = Settings(
-        hub_name=environment.get(HUB_NAME, "").strip(),
-        consumer_group=environment.get(CONSUMER_GROUP, "").strip(),
-        namespace=environment.get(f"{CONNECTION}__fullyQualifiedNamespace", "").strip(),
-        client_id=environment.get(f"{CONNECTION}__clientId", "").strip(),
-        connection_string=environment.get(CONNECTION, "").strip(),
+    """Return the settings in `environment`. Raises `BadSetting` for one that is there and unusable, or lacks another.
+
+    What is absent altogether is no error: the host names an unset `%...%` itself, and the app must load from the
+    first day.
+    """
+    value = {name: environment.get(name, "").strip() for name in NAMES}
+    if value[CONNECTION] and value[NAMESPACE]:
+        raise BadSetting(f"{CONNECTION} and {NAMESPACE} are both set: keep the identity and remove {CONNECTION}")
+    if value[NAMESPACE] and not _HOST_NAME.fullmatch(value[NAMESPACE]):
+        raise BadSetting(f"{NAMESPACE} must be a host name such as contoso.servicebus.windows.net")
+    if value[CREDENTIAL].lower() not in ("", "managedidentity"):
+        raise BadSetting(f"{CREDENTIAL} must be managedidentity, or absent for whoever is signed in")
+    if value[CLIENT_ID] and not _CLIENT_ID.fullmatch(value[CLIENT_ID]):
+        raise BadSetting(f"{CLIENT_ID} must be the client id of an identity, a GUID")
+    for name in (HUB_NAME, CONSUMER_GROUP):
+        if value[name] and not _ENTITY_NAME.fullmatch(value[name]):
+            raise BadSetting(f"{name} must be a name: letters, digits, periods, hyphens and underscores")
+        if not value[name] and (value[CONNECTION] or value[NAMESPACE]):
+            raise BadSetting(f"{name} is missing: there is a connection, but not what to read from it")
+    _check(value[CONNECTION], value[HUB_NAME])
+    return Settings(
+        connection_string=value[CONNECTION],
+        namespace=value[NAMESPACE],
+        managed_identity=bool(value[CREDENTIAL]),
+        client_id=value[CLIENT_ID],
+        hub_name=value[HUB_NAME],
+        consumer_group=value[CONSUMER_GROUP],
     )
-    if settings.namespace and ("/" in settings.namespace or "." not in settings.namespace):
-        raise BadSetting(
-            f"{CONNECTION}__fullyQualifiedNamespace must be a host name such as contoso.servicebus.windows.net"
-        )
-    if settings.connection_string and not settings.connection_string.lower().startswith("endpoint="):
+
+
+def _check(connection_string: str, hub_name: str) -> None:
+    if not connection_string:
+        return
+    parts = dict(part.partition("=")[::2] for part in connection_string.split(";") if part)
+    given = {name.strip().lower(): content.strip() for name, content in parts.items()}
+    if not given.get("endpoint", "").lower().startswith("sb://"):
         raise BadSetting(f"{CONNECTION} must be an Event Hubs connection string: it begins with Endpoint=sb://")
-    if (settings.namespace or settings.connection_string) and not settings.hub_name:
-        raise BadSetting(f"{HUB_NAME} is missing: it names the event hub in the namespace")
-    return settings
+    if not (given.get("sharedaccesskeyname") and given.get("sharedaccesskey")):
+        raise BadSetting(f"{CONNECTION} must hold SharedAccessKeyName and SharedAccessKey")
+    # The host lets the string's EntityPath overrule the binding, the SDK does not: the app would learn from one hub
+    # and ask another how far it is written.
+    if given.get("entitypath", hub_name).lower() != hub_name.lower():
+        raise BadSetting(f"{CONNECTION} has another EntityPath than {HUB_NAME}: remove EntityPath from it")

@@ -13,7 +13,7 @@ from functools import partial
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.times import Times
-from ikestream.tunnel import Gateway, Initiator, Negotiation, Tunnel
+from ikestream.tunnel import Attempt, Attempts, Gateway, Initiator, Negotiation, Tunnel
 
 
 class State(StrEnum):
@@ -79,7 +79,7 @@ class Timeline:
 
     negotiations: tuple[Negotiation, ...]
     conclusions: dict[Negotiation, Conclusion]
-    attempts: dict[Negotiation, frozenset[str]]  # the attempts each negotiation stands for: folded ones for many
+    attempts: dict[Negotiation, Attempts]  # what each negotiation stands for: folded ones for many
     changes: tuple[Change, ...]
     downs: tuple[Interval, ...]
     legs: tuple[LegStatus, ...]
@@ -131,14 +131,14 @@ def observe(
     recent = _join(tunnel.recent(), extra)
     deadlines: set[int] = set()
     conclusions: dict[Negotiation, Conclusion] = {}
-    attempts: dict[Negotiation, frozenset[str]] = {}
+    attempts: dict[Negotiation, Attempts] = {}
     for span in tunnel.spans:
         for n, outcome, at in ((span.first, span.outcome, span.first_at), (span.last, span.outcome, span.last_at)):
             conclusions[n] = Conclusion(Outcome(outcome), at)
             attempts[n] = span.attempts
     for n in recent:
         conclusions[n] = conclude(n, now, times)
-        attempts[n] = frozenset((n.identity,))
+        attempts[n] = Attempts(frozenset((n.identity,)), (Attempt(conclusions[n].at, n.session, n.spis),))
         deadlines.update((n.end + times.stall, (n.child_agreed_at or 0) + times.confirm))
     negotiations = sorted(conclusions, key=lambda n: (n.start, n.end, n.session))
     leg_of = _Legs(tunnel, negotiations)

@@ -57,20 +57,29 @@ def settle(situation: Situation) -> Situation:
     """Drop from the newest attempts one that is out of date: after it, the other side's attempts began to end differently.
 
     "Policy mended, then the key is wrong": the peer's last refused proposal, from before the change, says
-    nothing about the tunnel as it is now.
+    nothing about the tunnel as it is now. An attempt that shows the new fault itself is no older than the change.
     """
     if len(situation.newest) < 2:
         return situation
     newest = situation.newest[0]
-    kept: list[Negotiation] = [newest]
-    for other in situation.newest[1:]:
-        until = situation.conclusions[other].at
-        earlier = [
-            n for n in situation.failed if n.initiator is newest.initiator and situation.conclusions[n].at <= until
-        ]
-        if not earlier or earlier[-1].signature == newest.signature:
-            kept.append(other)
+    kept = [newest, *(other for other in situation.newest[1:] if not _is_outdated(other, newest, situation))]
     return situation.narrow(tuple(kept), situation.until)
+
+
+def _is_outdated(other: Negotiation, newest: Negotiation, situation: Situation) -> bool:
+    at = situation.conclusions[other].at
+    before = [n for n in situation.failed if n is not other and situation.conclusions[n].at <= at]
+    same_side = [n for n in before if n.initiator is newest.initiator]
+    if not same_side or same_side[-1].signature == newest.signature:
+        return False
+    if _fault(other) == _fault(newest):
+        return False
+    own = [n for n in before if n.initiator is other.initiator]
+    return not own or own[-1].signature == other.signature
+
+
+def _fault(n: Negotiation) -> tuple[bool, bool, bool]:
+    return (n.reached_auth, n.refused_authentication, n.refused_policy)
 
 
 def tell(store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> list[Row]:

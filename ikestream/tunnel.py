@@ -30,6 +30,7 @@ EventKey: TypeAlias = tuple[int, str, str]
 
 MAX_EVENTS_PER_SESSION = 1024
 MAX_ATTEMPTS = 256
+MAX_NEWEST = 10
 MAX_SESSIONS = 1024
 """Per tunnel, not folded yet: three times what a peer retrying every five seconds makes in the fold's reach."""
 MAX_STRANGER_SESSIONS = 32
@@ -190,6 +191,11 @@ class Negotiation:
     def azure_esp(self) -> tuple[Proposal, ...]:
         """Azure's phase 2 offers; () unless Azure is the initiator."""
         return self._proposals(Kind.ESP_SENT) if self.initiator is Initiator.AZURE else ()
+
+    @cached_property
+    def chosen_esp(self) -> tuple[Proposal, ...]:
+        """What the peer chose in phase 2 when Azure initiated."""
+        return self._proposals(Kind.ESP_RECEIVED) if self.initiator is Initiator.AZURE else ()
 
     @cached_property
     def peer_esp(self) -> tuple[Proposal, ...]:
@@ -452,11 +458,39 @@ def _split_by_spi(ordered: list[IkeEvent]) -> list[list[IkeEvent]]:
     return groups
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Attempt:
+    """What stays of an attempt for the other side's log: when it was concluded, its session and its SPIs."""
+
+    at: int
+    session: str
+    spis: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The attempts behind one negotiation: itself, or all that were folded with it.
+
+    `identities` stop at `MAX_ATTEMPTS`, `newest` holds the newest `MAX_NEWEST`, oldest first.
+    """
+
+    identities: frozenset[str]
+    newest: tuple[Attempt, ...]
+
+    def add(self, other: Attempts) -> Attempts:
+        """Return both together, within the bounds."""
+        full = len(self.identities) >= MAX_ATTEMPTS
+        return Attempts(
+            self.identities if full else self.identities | other.identities,
+            tuple(sorted({*self.newest, *other.newest})[-MAX_NEWEST:]),
+        )
+
+
 @dataclass(slots=True)
 class Span:
     """Equal negotiations of one leg while its state did not change, folded: the first and the last whole.
 
-    `attempts` are their identities, at most `MAX_ATTEMPTS`; the `_at` are when they were concluded (ms).
+    The `_at` are when they were concluded (ms).
     """
 
     key: object
@@ -465,7 +499,7 @@ class Span:
     last: Negotiation
     first_at: int
     last_at: int
-    attempts: frozenset[str]
+    attempts: Attempts
     offers: bool  # whether it shows what either side offered
 
 
@@ -481,6 +515,8 @@ class Tunnel:
     spans: list[Span] = field(default_factory=list)  # folded negotiations
     folded_changes: tuple[Change, ...] = ()  # the legs' changes of state up to `folded_to`
     folded_to: int = 0
+    forgotten_to: int = 0  # single records up to here are not kept any more
+    late: int = 0  # records that came after that
     proven: bool = False  # known by a line that no later line can take back
     thinned: int = 0  # sessions dropped at the bound
 
@@ -496,6 +532,12 @@ class Tunnel:
                 return False
             self.marks[key] = event
             return True
+        if (event.at or 0) <= self.forgotten_to:
+            # Of a folded negotiation, delivered again, or later than any feed should be: learned, it would count twice.
+            session = self.sessions.get(event.session or _sessionless(event))
+            if session is None or identify(event) not in session.events:
+                self.late += 1
+            return False
         new = self.sessions.setdefault(event.session or _sessionless(event), Session()).add(event)
         if len(self.sessions) > (MAX_SESSIONS if self.proven else MAX_STRANGER_SESSIONS) and not (
             self.known() and self._fits()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 from ikestream import codes, remedy
 from ikestream.columns import SCHEMA_VERSION
@@ -14,12 +15,11 @@ from ikestream.rules import diagnose
 from ikestream.rules.finding import TITLES, Cause, Finding
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
-from ikestream.tunnel import MAX_ATTEMPTS, Initiator, Negotiation
+from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Attempts, Initiator, Negotiation
 
 MAX_EVIDENCE = 12
 MAX_MESSAGE = 2_000
 MAX_SPANS = 8
-NEWEST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,11 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
     resolved = episode.up is not None
     down_time = episode.down_time()
     found = codes.CODES.get(finding.code) if finding.code else None
-    cure = remedy.cure(finding, names)
+    cure = remedy.cure(finding, names, _agree(situation.last_good))
+    behind = Attempts(frozenset(), ())
+    for n in situation.failed:
+        behind = behind.add(situation.attempts[n])
+    newest = behind.newest[::-1]
     content: Row = {
         "Kind": "Outage",
         "Scope": "Tunnel",
@@ -75,7 +79,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "LastSeen": when(min(last, situation.until)),
         "ResolvedAt": when(episode.up),
         "DurationSeconds": None if down_time is None or clockless else down_time / 1000,
-        "Attempts": min(len(frozenset().union(*(situation.attempts[n] for n in situation.failed))), MAX_ATTEMPTS),
+        "Attempts": min(len(behind.identities), MAX_ATTEMPTS),
         "Summary": _summarise(situation, finding, resolved=resolved),
         "Explanation": _explain(situation, finding, clockless=clockless),
         "Fix": cure.fix,
@@ -111,10 +115,10 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "Impact": "None" if resolved else "Down",
         "ErrorCode": finding.code,
         "ErrorName": found.symbol if found else None,
-        "SessionIds": _newest(n.session for n in situation.failed if "-" in n.session),
+        "SessionIds": _distinct(a.session for a in newest if not a.session.startswith(SESSIONLESS)),
         "IkeSpis": [
             {"Initiator": initiator or None, "Responder": responder or None}
-            for initiator, responder in _newest(n.spis for n in situation.failed if any(n.spis))
+            for initiator, responder in _distinct(a.spis for a in newest if any(a.spis))
         ],
         "Evidence": [
             {"Time": when(e.at), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
@@ -176,9 +180,20 @@ def _offers(proposals: Sequence[Proposal]) -> list[dict[str, str]] | None:
     return [{key.capitalize(): value for key, value in asdict(p).items() if value} for p in proposals[:32]] or None
 
 
-def _newest(values: Iterable[object]) -> list:  # type: ignore[type-arg]
-    # Oldest first on the way in; the newest ten, newest first, each once.
-    return list(dict.fromkeys(reversed(list(values))))[:NEWEST]
+T = TypeVar("T")
+
+
+def _distinct(values: Iterable[T]) -> list[T]:
+    return list(dict.fromkeys(values))
+
+
+def _agree(last_good: Negotiation | None) -> remedy.Agreed:
+    """Return the combinations that last worked, where the log tells which they were: a custom policy needs both."""
+    if last_good is None:
+        return remedy.Agreed()
+    ike = last_good.chosen_ike or last_good.peer_ike
+    esp = last_good.chosen_esp or last_good.peer_esp
+    return remedy.Agreed(ike[0] if len(ike) == 1 else None, esp[0] if len(esp) == 1 else None)
 
 
 def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str:
@@ -196,12 +211,19 @@ def _explain(situation: Situation, finding: Finding, *, clockless: bool) -> str:
     spans = trace(situation)
     parts: list[str] = []
     if situation.last_good is not None and not clockless:
-        parts.append(f"It was up before (last good negotiation {iso(situation.conclusions[situation.last_good].at)}).")
+        parts.append(
+            f"It was up before: last good negotiation {iso(situation.conclusions[situation.last_good].at)[:19].replace('T', ' ')} UTC."
+        )
     if len(spans) > 1 and not clockless:
-        parts += [f"From {iso(span.first)} to {iso(span.last)}: {TITLES[span.cause]}." for span in spans[:-1]]
-        parts.append(f"Since {iso(spans[-1].first)}:")
+        parts += [f"{_when(span)}: {TITLES[span.cause]}." for span in spans[:-1]]
+        parts.append(f"Since {iso(spans[-1].first)[:19].replace('T', ' ')} UTC:")
     parts.append(finding.explanation)
     return " ".join(parts)
+
+
+def _when(span: Span) -> str:
+    first, last = (iso(at)[:19].replace("T", " ") for at in (span.first, span.last))
+    return f"At {first} UTC" if first == last else f"From {first} to {last} UTC"
 
 
 def trace(situation: Situation) -> list[Span]:

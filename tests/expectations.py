@@ -179,9 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit status 1 if a case would change")
     parser.add_argument("folder", nargs="?", type=Path, default=CASES)
     options = parser.parse_args(arguments)
-    changed = [
-        line for case in cases(options.folder) for line in rewrite(case.log, write=not options.check)
-    ]
+    changed = [line for case in cases(options.folder) for line in rewrite(case.log, write=not options.check)]
     for line in changed:
         sys.stdout.write(line + "\n")
     return int(bool(changed) and options.check)

@@ -63,11 +63,19 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
         if random.random() < 0.5:
             clock += random.choice((0, SECOND, TICK, MINUTE, 5 * MINUTE, 20 * MINUTE))
         if random.random() < 0.6:
-            heads = {p: max((d.sequence_number for d in deliveries if d.partition == p and d.enqueued <= clock), default=-1) for p in unread}
+            heads = {
+                p: max((d.sequence_number for d in deliveries if d.partition == p and d.enqueued <= clock), default=-1)
+                for p in unread
+            }
             mark = store.watermark(heads, clock)
             if mark is not None:
                 rows += tell(store, mark)
-    return rows + run_on(store, max(clock, max((d.enqueued for d in deliveries), default=START)))
+    clock = max(clock, max((d.enqueued for d in deliveries), default=START))
+    if taken and random.random() < 0.5:
+        later = clock + random.choice((MINUTE, HOUR, 5 * HOUR))
+        rows += _ticks(store, later)
+        learn(store, random.choice(taken))
+    return rows + run_on(store, clock)
 
 
 def run_on(store: MemoryStore, now: int) -> list[Row]:
@@ -101,11 +109,21 @@ def told(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
 # --- streams of the words of real lines ---------------------------------------------------------------------------
 
-_NOTIFIES = ("Policy Mismatch", "Authentication failed", "Traffic Selectors Unacceptable", "Invalid KE Payload", "Invalid Syntax")
+_NOTIFIES = (
+    "Policy Mismatch",
+    "Authentication failed",
+    "Traffic Selectors Unacceptable",
+    "Invalid KE Payload",
+    "Invalid Syntax",
+)
 _CODES = (13801, 13868, 13805, 13885, 13886, 13807, 13821, 13999, 4320, 13843, 13877, 13891, 13895)
 BODIES = (
     *(row.sample for row in ROWS),
-    *(f"[{tag}][NOTIFY] {verb} Notify Message - {text}" for tag, verb in (("SEND", "Sending"), ("RECEIVED", "Received")) for text in _NOTIFIES),
+    *(
+        f"[{tag}][NOTIFY] {verb} Notify Message - {text}"
+        for tag, verb in (("SEND", "Sending"), ("RECEIVED", "Received"))
+        for text in _NOTIFIES
+    ),
     *(f"[LOCAL_MSG] IKE Tunnel closed for tunnelId 0x3 with status {codes.CODES[c].message}" for c in _CODES),
     "something no row of the grammar knows",
 )
@@ -123,15 +141,31 @@ def lines(draw: st.DrawFn) -> Record:
     instance = draw(st.sampled_from(INSTANCES))
     what = draw(st.integers(0, 19))
     if what == 0:
-        return Record(at, GATEWAY, Category.GATEWAY, draw(st.sampled_from(("SetGatewayConfiguration", "HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))), instance, "")
+        return Record(
+            at,
+            GATEWAY,
+            Category.GATEWAY,
+            draw(st.sampled_from(("SetGatewayConfiguration", "HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))),
+            instance,
+            "",
+        )
     if what == 1:
-        return Record(at, GATEWAY, Category.ROUTE, draw(st.sampled_from(("BgpConnectedEvent", "BgpDisconnectedEvent"))), instance, "10.1.0.4")
+        return Record(
+            at,
+            GATEWAY,
+            Category.ROUTE,
+            draw(st.sampled_from(("BgpConnectedEvent", "BgpDisconnectedEvent"))),
+            instance,
+            "10.1.0.4",
+        )
     peer = draw(st.sampled_from(PEERS))
     if what <= 4:
         up = draw(st.booleans())
         operation, status = ("TunnelConnected", "Connected") if up else ("TunnelDisconnected", "Disconnected")
         reason = "" if up else draw(st.sampled_from(("", "DPD timed out", "RemotelyTriggered")))
-        return Record(at, GATEWAY, Category.TUNNEL, operation, instance, "", remote_ip=peer, status=status, reason=reason)
+        return Record(
+            at, GATEWAY, Category.TUNNEL, operation, instance, "", remote_ip=peer, status=status, reason=reason
+        )
     number = draw(st.integers(0, 4))
     owner = PEERS[number % len(PEERS)]  # a session belongs to one peer
     local = LOCALS[number % 2]

@@ -196,6 +196,14 @@ def test_with_aes_gcm_integrity_goes_with_encryption_and_both_are_named() -> Non
     )
 
 
+def test_another_aes_gcm_is_one_change_and_so_nearer_than_another_kind_of_cipher() -> None:
+    azure = many("AES128-SHA256-None", "GCMAES256-GCMAES256-None")
+    assert compare(azure, many("GCMAES128-GCMAES128-None"), Phase.IPSEC).nearest == (
+        azure[1],
+        P("GCMAES128-GCMAES128-None"),
+    )
+
+
 def test_aes_gcm_without_printed_integrity_is_the_same_offer() -> None:
     assert compare(many("GCMAES256-GCMAES256-None"), many("GCMAES256--None"), Phase.IPSEC).common == many(
         "GCMAES256-GCMAES256-None"

@@ -19,8 +19,8 @@ from ikestream.envelope import expand, load
 WHOLE = 4 * 1024 * 1024
 """Bytes of a document that is parsed in one piece. Larger ones are taken apart, larger records given up."""
 
-RETRIES = 16
-"""Attempts to find the way again within one line, or within `WHOLE` bytes of it: keeps the worst case linear."""
+PATIENCE = 4
+"""How often the text may be scanned in vain for the end of a value, on average: keeps damaged files linear."""
 
 # A string ends at a quote, never at a line's end: raw line ends in strings are no JSON, and a string that was cut off
 # must not swallow the good lines after it. Nor must a record that was cut off between two strings: `torn` is a bracket
@@ -45,7 +45,7 @@ _STREAMED = frozenset({"records", "tables", "rows", "value"})
 _DEPTH = 8
 
 _MISSES = 100
-"""Wrong guesses at an element's end after which a file is only scanned: each may cost a look at all that is read."""
+"""Wrong guesses at an element's end, beyond the right ones, after which a file is scanned: each looks far ahead."""
 
 _FIELDS = 1000
 """Fields remembered of an object that does not fit in memory."""
@@ -62,7 +62,7 @@ class _Lost(Enum):
 class _Text:
     """The part of the stream that is not used up yet. `at` is where reading stands in `data`."""
 
-    __slots__ = ("at", "counted", "data", "ended", "line", "misses", "pieces")
+    __slots__ = ("at", "counted", "data", "dropped", "ended", "line", "misses", "pieces", "vain")
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self.pieces = pieces
@@ -70,7 +70,9 @@ class _Text:
         self.at = 0
         self.line = 1  # of data[counted]
         self.counted = 0
-        self.misses = 0
+        self.misses = 0  # wrong guesses, see _MISSES
+        self.vain = 0  # bytes scanned in vain, see PATIENCE
+        self.dropped = 0  # bytes before data[0]
         self.ended = False
 
     def more(self) -> bool:
@@ -85,6 +87,7 @@ class _Text:
                 self.ended = True
                 return False
         self.here()
+        self.dropped += self.at
         self.data = self.data[self.at :] + piece
         self.at = self.counted = 0
         return True
@@ -169,8 +172,20 @@ class _Text:
                 self.at = len(self.data)
                 return
 
+    def patient(self) -> bool:
+        """Tell whether another scan in vain would be in proportion to what was read so far."""
+        return self.vain < PATIENCE * (WHOLE + self.dropped + self.at)
+
     def value_end(self) -> int | _Lost:
         """Return where the object or list ends that begins here."""
+        if not self.patient():
+            return _Lost.LONG
+        end, ahead = self._scan()
+        if isinstance(end, _Lost):
+            self.vain += ahead
+        return end
+
+    def _scan(self) -> tuple[int | _Lost, int]:
         open_ones = bytearray()
         ahead = 0  # how far from `at` everything is scanned; `at` moves when more is read
         while True:
@@ -180,7 +195,7 @@ class _Text:
                 if first == _QUOTE and not token["closed"]:
                     ahead = token.start() - self.at
                     if token.end() + 1 < len(data) or self.ended:
-                        return _Lost.WRONG if token.end() < len(data) else _Lost.CUT
+                        return (_Lost.WRONG if token.end() < len(data) else _Lost.CUT), ahead
                     break
                 if first in b"[{":
                     open_ones.append(first)
@@ -188,21 +203,21 @@ class _Text:
                     if (
                         not open_ones or open_ones.pop() + 2 != first
                     ):  # in ASCII `]` and `}` stand two after `[` and `{`
-                        return _Lost.WRONG
+                        return _Lost.WRONG, token.end() - self.at
                     if not open_ones:
-                        return token.start() + 1
+                        return token.start() + 1, 0
                 elif kind == "next":
                     if open_ones[-1] == _OBJECT:
-                        return _Lost.WRONG
+                        return _Lost.WRONG, token.end() - self.at
                     open_ones.append(data[token.end() - 1])
                 if kind in ("torn", "torn_open"):
-                    return _Lost.WRONG
+                    return _Lost.WRONG, token.end() - self.at
             else:
                 ahead = len(data) - self.at
             if len(data) - self.at > WHOLE:
-                return _Lost.LONG
+                return _Lost.LONG, ahead
             if not self.more():
-                return _Lost.CUT
+                return _Lost.CUT, ahead
 
 
 def elements(pieces: Iterator[bytes], broken: Broken) -> Iterator[object]:
@@ -213,7 +228,7 @@ def elements(pieces: Iterator[bytes], broken: Broken) -> Iterator[object]:
     each line (from 1) at which something had to be left out.
     """
     text = _Text(pieces)
-    retries, lost_at = 0, 0
+    lost_once = False
     while True:
         more, begins = text.next_document()
         if not more:
@@ -236,15 +251,14 @@ def elements(pieces: Iterator[bytes], broken: Broken) -> Iterator[object]:
             if lost is None:
                 continue
             broken(here)
+            lost_once = True
             there = text.here()
-            retries = retries + 1 if there == lost_at else 0
-            lost_at = there
             # What opens a line of its own is not part of the damage before it.
             if there == here or text.data[text.at : text.at + 1] not in (b"{", b"[") or not text.opens_line():
-                text.find_way(retries < RETRIES)
+                text.find_way(text.patient())
         else:
             # The rest of a printed document that broke is indented; it was reported with its beginning.
-            if not (lost_at and text.indented()):
+            if not (lost_once and text.indented()):
                 broken(here)
             text.find_way(False)
 
@@ -305,7 +319,7 @@ def _list(text: _Text, depth: int, columns: list[str] | None, broken: Broken) ->
                 pass
             else:
                 text.at = guess.start() + 1
-                text.misses -= 1
+                text.misses = max(0, text.misses - 2)
                 yield from _opened(element) if columns is None else _rows(columns, [element])
                 continue
         if columns is None:
@@ -383,6 +397,8 @@ def _object(text: _Text, depth: int, broken: Broken) -> Step:
 def _opened(document: object) -> Iterator[object]:
     for element in expand(document):
         tables = _field(element, "tables")
+        if tables is None and _field(element, "columns") is not None:  # a table by itself, of a document taken apart
+            tables = [element]
         if isinstance(tables, list):
             for table in tables:
                 rows = _field(table, "rows")

@@ -13,4 +13,17 @@ from ikestream.lab.healthy import HEALTHY, Scenario
 from ikestream.lab.policy import Difference
 from ikestream.lab.story import Story, Truth
 
-__all__ = ["FAULTS", "HEALTHY", "PROMPT", "START", "Difference", "Feed", "Lab", "Scenario", "Story", "Truth", "post", "wrap"]
+__all__ = [
+    "FAULTS",
+    "HEALTHY",
+    "PROMPT",
+    "START",
+    "Difference",
+    "Feed",
+    "Lab",
+    "Scenario",
+    "Story",
+    "Truth",
+    "post",
+    "wrap",
+]

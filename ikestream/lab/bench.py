@@ -29,7 +29,7 @@ class Lab:
     strangers: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.random = Random(self.seed)
+        self.random = Random(self.seed)  # noqa: S311 - a story, no secret
         tunnel_log, wan = self.random.random() < 0.5, self.random.random() < 0.25
         self.tunnel_log = tunnel_log if self.tunnel_log is None else self.tunnel_log
         self.virtual_wan = wan if self.virtual_wan is None else self.virtual_wan

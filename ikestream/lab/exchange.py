@@ -158,7 +158,9 @@ class Exchange:
         # NAT on the way: from IKE_AUTH on both use 4500, and the peer's source port is whatever its router chose.
         if self.peer.nat:
             self.page.local_port = 4500
-            self.page.remote_port = 4500 if self.page.log.random.random() < 0.5 else self.page.log.random.randint(1024, 65535)
+            self.page.remote_port = (
+                4500 if self.page.log.random.random() < 0.5 else self.page.log.random.randint(1024, 65535)
+            )
 
     def _close(self, result: Result, code: int, *, after: int | None = None, always: bool = True) -> Result:
         # A responder that refuses in SA_INIT and an attempt nobody answers are not always followed by a close.

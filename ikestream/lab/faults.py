@@ -13,7 +13,6 @@ from ikestream.lab.story import Story, Truth
 from ikestream.offers import Phase
 from ikestream.times import HOUR, MINUTE, SECOND
 
-
 ENOUGH = 6 * MINUTE
 """How long a fault goes on: several attempts of each side on each leg."""
 
@@ -137,7 +136,9 @@ def pfs_at_rekey(lab: Lab) -> Story:
     peer = Peer(lab.address(), one_of_each(lab.random.choice(policy.ike), wanted))
     site = lab.site(azure=Azure(policy, child_lifetime=3_600), peer=peer, active_active=False)
     site.run(4 * HOUR)
-    truth = Truth(site.peer.address, "PfsMismatch", frozenset({"RekeyFailed", "PeerDisconnected"}), down=False, surely=False)
+    truth = Truth(
+        site.peer.address, "PfsMismatch", frozenset({"RekeyFailed", "PeerDisconnected"}), down=False, surely=False
+    )
     return lab.tell("pfs_at_rekey", truth)
 
 
@@ -175,7 +176,12 @@ def peer_vanishes(lab: Lab) -> Story:
     site.run(UP_FIRST)
     site.set(peer={"answers": False, "heard": False})
     site.run(DETECTION)
-    site.drop(13886, reason=lab.random.choice(("DPD timed out", "Main mode SA assumed to be invalid because peer stopped responding")))
+    site.drop(
+        13886,
+        reason=lab.random.choice(
+            ("DPD timed out", "Main mode SA assumed to be invalid because peer stopped responding")
+        ),
+    )
     site.run(ENOUGH)
     return lab.tell("peer_vanishes", Truth(site.peer.address, "PeerStoppedResponding"))
 
@@ -197,17 +203,23 @@ def nat_traversal_blocked(lab: Lab) -> Story:
     peer = Peer(lab.address(), matching_policy(lab.random, azure.policy), nat=True, passes_4500=False, initiates=False)
     site = lab.site(azure=azure, peer=peer)
     site.run(ENOUGH)
-    return lab.tell("nat_traversal_blocked", Truth(site.peer.address, "NatTraversalBlocked", frozenset({"NegotiationStalled"})))
+    return lab.tell(
+        "nat_traversal_blocked", Truth(site.peer.address, "NatTraversalBlocked", frozenset({"NegotiationStalled"}))
+    )
 
 
 def maintenance(lab: Lab) -> Story:
     """Maintenance of the host takes the tunnel down and it is back only after ten minutes."""
     site = lab.site(active_active=False)
     site.run(UP_FIRST)
-    lab.log.operation(site.now - 20 * SECOND, "HostMaintenanceEvent", site.legs[0].instance, "HostMaintenance. State: Starting")
+    lab.log.operation(
+        site.now - 20 * SECOND, "HostMaintenanceEvent", site.legs[0].instance, "HostMaintenance. State: Starting"
+    )
     site.take_over(10 * MINUTE, reason="StandbyChanged")
     site.run(HOUR)
-    truth = Truth(site.peer.address, "GatewayMaintenance", frozenset({"GatewayFailover"}), down=False, surely=bool(lab.tunnel_log))
+    truth = Truth(
+        site.peer.address, "GatewayMaintenance", frozenset({"GatewayFailover"}), down=False, surely=bool(lab.tunnel_log)
+    )
     return lab.tell("maintenance", truth)
 
 

@@ -48,7 +48,10 @@ def peer_behind_nat(lab: Lab) -> Story:
         site.drop(13885)
         # Azure tries at once and in vain; the peer comes back within half a minute.
         for life in site.lives:
-            life.next_try = {Side.AZURE: site.now + 3 * SECOND, Side.PEER: site.now + lab.random.randint(8, 25) * SECOND}
+            life.next_try = {
+                Side.AZURE: site.now + 3 * SECOND,
+                Side.PEER: site.now + lab.random.randint(8, 25) * SECOND,
+            }
     site.run(40 * MINUTE)
     return _fine(lab, "peer_behind_nat", site)
 
@@ -71,7 +74,12 @@ def takeover(lab: Lab) -> Story:
     site = lab.site(active_active=False)
     site.run(2 * HOUR)
     event = lab.random.choice(("HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))
-    lab.log.operation(site.now - lab.random.randint(-60, 240) * SECOND, event, site.legs[0].instance, "HostMaintenance. State: Starting")
+    lab.log.operation(
+        site.now - lab.random.randint(-60, 240) * SECOND,
+        event,
+        site.legs[0].instance,
+        "HostMaintenance. State: Starting",
+    )
     site.take_over(lab.random.randint(5, 150) * SECOND, reason=lab.random.choice(("", "StandbyChanged")))
     site.run(2 * HOUR)
     return _fine(lab, "takeover", site)

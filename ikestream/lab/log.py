@@ -43,7 +43,9 @@ class Log:
             return
         operation, status = ("TunnelConnected", "Connected") if up else ("TunnelDisconnected", "Disconnected")
         self.records.append(
-            Record(at, self.gateway_id, Category.TUNNEL, operation, instance, "", "Informational", remote, status, reason)
+            Record(
+                at, self.gateway_id, Category.TUNNEL, operation, instance, "", "Informational", remote, status, reason
+            )
         )
 
     def operation(self, at: int, operation: str, instance: str = "", message: str = "") -> None:

@@ -79,7 +79,10 @@ _NAMES = {
 
 
 def miss(
-    random: Random, accepted: Sequence[Proposal], phase: Phase, fields: Iterable[str] = ("encryption", "integrity", "group")
+    random: Random,
+    accepted: Sequence[Proposal],
+    phase: Phase,
+    fields: Iterable[str] = ("encryption", "integrity", "group"),
 ) -> tuple[tuple[Proposal, ...], Difference]:
     """Return offers of a peer that fail by one parameter, and that parameter.
 
@@ -107,7 +110,7 @@ def choose(offered: Sequence[Proposal], accepted: Sequence[Proposal], *, with_gr
     """
     for own in accepted:
         for theirs in offered:
-            if (own.encryption, own.integrity) == (theirs.encryption, theirs.integrity):
-                if not with_group or own.group == theirs.group:
-                    return own
+            same = (own.encryption, own.integrity) == (theirs.encryption, theirs.integrity)
+            if same and (not with_group or own.group == theirs.group):
+                return own
     return None

@@ -82,7 +82,12 @@ class Site:
     def page(self, life: Life, at: int, session: str = "", instance: str = "") -> Page:
         """Open a session's page."""
         return Page(
-            self.log, at, instance or life.leg.instance, self.peer.address, life.leg.local, session=session or self.log.session()
+            self.log,
+            at,
+            instance or life.leg.instance,
+            self.peer.address,
+            life.leg.local,
+            session=session or self.log.session(),
         )
 
     def _next(self, life: Life) -> tuple[int, Callable[[int], None]]:

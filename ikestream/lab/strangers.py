@@ -8,7 +8,11 @@ from ikestream.lab.log import Log, Page
 from ikestream.times import MINUTE, SECOND
 
 _SCAN = (Proposal("DES3", "SHA1", "DHGroup2"), Proposal("DES", "MD5", "DHGroup1"))
-_WINDOWS = (Proposal("AES256", "SHA384", "ECP384"), Proposal("AES256", "SHA256", "DHGroup14"), Proposal("DES3", "SHA1", "DHGroup2"))
+_WINDOWS = (
+    Proposal("AES256", "SHA384", "ECP384"),
+    Proposal("AES256", "SHA256", "DHGroup14"),
+    Proposal("DES3", "SHA1", "DHGroup2"),
+)
 
 
 def scan(log: Log, at: int, instance: str, local: str, taken: set[str]) -> str:
@@ -72,4 +76,6 @@ def _authenticate(page: Page, outcome: str) -> None:
     else:
         networks = tuple(Selector(f"10.{n}.0.0", f"10.{n}.255.255") for n in (14, 15, 18))
         page.write(say.selectors("final", page.ts, ANY * len(networks), networks), after=500)
-        page.write(say.closed(page.tunnel, 13886 if outcome == "d" else 13885), after=page.log.random.randint(5, 60) * MINUTE)
+        page.write(
+            say.closed(page.tunnel, 13886 if outcome == "d" else 13885), after=page.log.random.randint(5, 60) * MINUTE
+        )

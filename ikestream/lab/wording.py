@@ -44,7 +44,9 @@ class Wording:
 
     def init_sent(self, tunnel: int, spi: str) -> str:
         """Azure sends the first message, or sends it again."""
-        return f"[SEND][SA_INIT] Sending IKE SA_INIT packet with {self._tunnel} {tunnel:#x}, iCookie {spi} and rCookie 0x0"
+        return (
+            f"[SEND][SA_INIT] Sending IKE SA_INIT packet with {self._tunnel} {tunnel:#x}, iCookie {spi} and rCookie 0x0"
+        )
 
     def init_answered(self, initiator: str, responder: str) -> str:
         """The peer answered it."""

@@ -107,35 +107,53 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
 
 def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
     by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
-    hypotheses = (
-        Hypothesis(
-            "The peer has no connection for this Azure address, or one for the other IKE version",
-            Confidence.MEDIUM if by_peer else Confidence.LOW,
-            "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
-        ),
-        Hypothesis(
-            "A value the log does not print differs: PRF, extended sequence numbers or key length",
-            Confidence.LOW,
-            "Read the peer's log at the time and SPI of this attempt.",
-        ),
-        Hypothesis(
-            "The policy was changed between the two sessions compared here",
-            Confidence.LOW,
-            "Let the other side initiate once more and compare again.",
-        ),
+    assumed = offers.source is OffersSource.ASSUMED_DEFAULT
+    no_connection = Hypothesis(
+        "The peer has no connection for this Azure address, or one for the other IKE version",
+        Confidence.MEDIUM,
+        "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
     )
+    custom = Hypothesis(
+        "The Azure connection has a custom IPsec / IKE policy, not the default assumed here",
+        Confidence.MEDIUM,
+        "Read the policy of the connection, or let Azure initiate once: its offers then appear in the log.",
+    )
+    unprinted = Hypothesis(
+        "A value the log does not print differs: PRF, extended sequence numbers or key length",
+        Confidence.LOW,
+        "Read the peer's log at the time and SPI of this attempt.",
+    )
+    changed = Hypothesis(
+        "The policy was changed between the two sessions compared here",
+        Confidence.LOW,
+        "Let the other side initiate once more and compare again.",
+    )
+    hypotheses = [no_connection] if by_peer else []
+    hypotheses += [custom] if assumed else []
+    hypotheses += [unprinted] if assumed else [unprinted, changed]
+    if assumed:
+        told = (
+            "Phase 1 was refused as a policy mismatch, although the peer's offer has a proposal in common with the documented "
+            "default of this type of gateway; what Azure really offers is not in this log."
+        )
+        missing = "Azure's offer: read the policy of the connection, or let Azure initiate once."
+    else:
+        told = (
+            "Phase 1 was refused as a policy mismatch, although the two sides' logged offers have a proposal in common: "
+            "the printed algorithms are not the reason."
+        )
+        missing = "The peer's own log at the time and SPI given here says what it refused."
     return Finding(
         cause=Cause.IKE_POLICY_MISMATCH,
         confidence=Confidence.LOW,
-        explanation="Phase 1 was refused as a policy mismatch, although the two sides' logged offers have a proposal in common: "
-        "the printed algorithms are not the reason.",
-        action_on=ActionOn.PEER if by_peer else ActionOn.UNKNOWN,
+        explanation=told,
+        action_on=ActionOn.PEER if by_peer else ActionOn.AZURE if assumed else ActionOn.UNKNOWN,
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         peer_offers=offers.peer,
         offers_source=offers.source,
-        hypotheses=hypotheses,
-        missing_evidence="The peer's own log at the time and SPI given here says what it refused.",
+        hypotheses=tuple(hypotheses),
+        missing_evidence=missing,
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),
     )

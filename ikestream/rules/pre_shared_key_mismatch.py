@@ -110,13 +110,16 @@ def _refused_by_peer(n: Negotiation) -> bool:
 
 
 def _other_leg_authenticates(situation: Situation, shown: list[Negotiation]) -> bool:
-    # One Azure address refused while the other authenticates with the same peer: the key is right, the
-    # peer does not expect this address.
-    refused = {n.local: situation.conclusions[n].at for n in shown}
-    return any(
-        n.local
-        and n.local not in refused
-        and situation.conclusions[n].outcome is Outcome.SUCCEEDED
-        and situation.episode.start <= situation.conclusions[n].at < max(refused.values())
-        for n in situation.negotiations
-    )
+    # One Azure address refused while the other authenticates with the same peer: the key is right, the peer does
+    # not expect this address. A success that comes after the last refusal is the cure, not a contradiction.
+    refused = {n.local for n in shown}
+    newest = max(situation.conclusions[n].at for n in shown)
+    for n in situation.negotiations:
+        concluded = situation.conclusions[n]
+        if not n.local or n.local in refused or concluded.at < situation.episode.start:
+            continue
+        if (concluded.outcome is Outcome.SUCCEEDED and concluded.at < newest) or (
+            concluded.outcome is not Outcome.SUCCEEDED and n.depth >= 4 and not n.refused_authentication
+        ):
+            return True
+    return False

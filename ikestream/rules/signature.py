@@ -48,8 +48,9 @@ def next_to_act(negotiation: Negotiation) -> ActionOn:
     """Return the side that should have spoken next, where the lines show it."""
     if negotiation.initiator is Initiator.UNKNOWN:
         return ActionOn.UNKNOWN
-    responder = ActionOn.PEER if negotiation.initiator is Initiator.AZURE else ActionOn.AZURE
-    return responder if negotiation.depth in (0, 3) else ActionOn.UNKNOWN
+    azure, peer = ActionOn.AZURE, ActionOn.PEER
+    initiator, responder = (azure, peer) if negotiation.initiator is Initiator.AZURE else (peer, azure)
+    return {0: responder, 2: initiator, 3: responder}.get(negotiation.depth, ActionOn.UNKNOWN)
 
 
 _PROOF_ORDER = (

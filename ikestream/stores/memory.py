@@ -37,6 +37,7 @@ class MemoryStore:
     peers: frozenset[str] = frozenset()
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
+    _reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
     _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
     _due: dict[Scope, int] = field(default_factory=dict)
     _heap: list[tuple[int, Scope]] = field(default_factory=list)
@@ -59,23 +60,38 @@ class MemoryStore:
         reached = Partition(sequence_number, enqueued)
         self.partitions[partition] = max(self.partitions.get(partition, reached), reached)
 
+    def heads(self) -> dict[str, int]:
+        """Return the head of every partition as far as it is known here: all that came. For want of a hub to ask."""
+        return {partition: seen.sequence_number for partition, seen in self.partitions.items()}
+
     def watermark(self, heads: Mapping[str, int], now: int) -> int | None:
         """Return the instant up to which everything has been read, None while that cannot be said.
 
-        `heads` are the last enqueued sequence number of every partition, asked of the hub just before `now`; a
+        `heads` are the last enqueued sequence number of every partition, asked of the hub at `now` or later; a
         partition read up to its head counts as now, an empty one (-1) too. The smallest counts: nothing may be
-        concluded over unread events, however old.
+        concluded over unread events, however old. It never goes back: what was read up to `now` once stays so when a
+        new event arrives.
         """
-        reached: list[int] = []
         for partition, head in heads.items():
             seen = self.partitions.get(partition)
             if head < 0 or (seen is not None and seen.sequence_number >= head):
-                reached.append(now)
-            elif seen is None:
-                return None
+                reached = now
+            elif seen is not None:
+                reached = seen.enqueued
             else:
-                reached.append(seen.enqueued)
-        return min(reached, default=None)
+                continue
+            self._reached[partition] = max(self._reached.get(partition, reached), reached)
+        if self.unseen(heads):
+            return None
+        return min((self._reached[partition] for partition in heads), default=None)
+
+    def unseen(self, heads: Mapping[str, int]) -> list[str]:
+        """Return the partitions of which it was never known here up to where they have been read.
+
+        A process that starts where another stopped cannot tell a partition that was read to its end from one with
+        a backlog: both are silent. It waits until an event comes.
+        """
+        return [p for p, head in heads.items() if head >= 0 and p not in self.partitions and p not in self._reached]
 
     def ledger(self, scope: Scope) -> Ledger:
         """Return what was told about `scope`."""

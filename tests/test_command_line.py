@@ -1,0 +1,386 @@
+"""`python -m ikestream diagnose` as people run it: a process of its own, its output, its notes and its exit status."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.expectations import CASES
+
+ROOT = Path(__file__).parent.parent
+POLICY = CASES / "IkePolicyMismatch" / "seed.log"
+KEY = CASES / "PreSharedKeyMismatch" / "seed.log"
+BARE = CASES / "PreSharedKeyMismatch" / "seed-bare-lines.log"
+MENDED = CASES / "PreSharedKeyMismatch" / "down-five-minutes-and-up-again.log"
+HEALTHY = CASES / "healthy" / "established-azure-initiates.log"
+SCANNER = CASES / "healthy" / "policy-match-error-to-a-stranger.log"
+COLUMNS = [c["name"] for c in orjson.loads((ROOT / "infra/tables/IkeDiagnosis.json").read_bytes())["columns"]]
+ESCAPE = b"\x1b"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a process left behind."""
+
+    status: int
+    out: bytes
+    err: bytes
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def notes(self) -> list[str]:
+        return self.err.decode().splitlines()
+
+
+@cache
+def run(
+    *arguments: str | Path, stdin: bytes = b"", columns: int = 80, before: tuple[str, ...] = (), **environment: str
+) -> Ran:
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TERM")}
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [*before, sys.executable, "-m", "ikestream", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        cwd=ROOT,
+        env=clean | {"COLUMNS": str(columns)} | environment,
+        timeout=60,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr + done.stdout
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def diagnose(*arguments: str | Path, **more: Any) -> Ran:
+    return run("diagnose", *arguments, **more)
+
+
+# --- The table, for people ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("log", [POLICY, KEY, BARE, MENDED], ids=lambda log: f"{log.parent.name}-{log.stem}")
+def test_no_line_of_prose_is_wider_than_the_terminal(log: Path, columns: int) -> None:
+    ran = diagnose(log, "--commands", "all", columns=columns)
+    verdict = diagnose(log, "--output", "json").rows[-1]
+    # A command is one line however long, so that it can be copied; everything else is broken at the edge.
+    commands = {line for command in verdict["FixCommands"] for line in command["Command"].split("\n")}
+    wide = [line for line in ran.out.decode().splitlines() if len(line) > columns]
+    assert [line for line in wide if line.strip() not in commands] == []
+    assert commands
+    assert {line.strip() for line in wide} <= commands
+
+
+def test_the_table_says_what_when_and_why() -> None:
+    ran = diagnose(POLICY, columns=120)
+    text = ran.out.decode()
+    assert ran.status == 0
+    assert "DOWN since 2020-09-18 15:43:12 UTC, 2 failed attempts" in text
+    assert "IkePolicyMismatch, high confidence. Whose turn: Azure." in text
+    assert "DhGroup     DHGroup2   DHGroup14" in text
+    assert "[RECEIVED]Received Ike payload: Policy1:Cipher=AES-CBC-256 Integrity=SHA256 DhGroup=DhGroup14" in text
+    assert "az network vpn-connection" in text
+    assert ran.notes == []
+
+
+def test_an_outage_that_is_over_is_told_with_its_duration() -> None:
+    assert "was down from 2026-03-02 10:00:00 UTC to 2026-03-02 10:05:00 UTC, 300 s" in diagnose(MENDED).out.decode()
+
+
+def test_a_healthy_log_is_one_line() -> None:
+    ran = diagnose(HEALTHY)
+    assert (ran.status, ran.out, ran.err) == (0, b"No outage found in 11 records.\n", b"")
+
+
+def test_open_incidents_come_first() -> None:
+    text = diagnose(MENDED, POLICY).out.decode()
+    assert text.index("DOWN since") < text.index("was down from")
+
+
+def test_commands_are_those_asked_for() -> None:
+    default, fortios = diagnose(POLICY).out.decode(), diagnose(POLICY, "--commands", "fortios").out.decode()
+    assert ("Azure, az," in default, "Peer, FortiOS," in default) == (True, False)
+    assert ("Azure, az," in fortios, "Peer, FortiOS," in fortios) == (False, True)
+
+
+# --- JSON, for programs ---------------------------------------------------------------------------------------------
+
+
+def test_json_is_every_revision_in_the_order_told_with_every_column(tmp_path: Path) -> None:
+    log = CASES / "PreSharedKeyMismatch" / "policy-mended-then-the-key-is-wrong.log"
+    other = tmp_path / "another-peer.json"  # the same gateway: its revisions come between those of the first
+    other.write_text(MENDED.read_text("utf-8").replace("198.51.100.7", "198.51.100.17"), "utf-8")
+    ran = diagnose(log, other, POLICY, "--output", "json")
+    assert ran.status == 0
+    assert ran.out.endswith(b"\n")
+    assert all(list(row) == COLUMNS for row in ran.rows)
+    told: dict[str, list[dict[str, Any]]] = {}
+    for row in ran.rows:
+        told.setdefault(row["IncidentId"], []).append(row)
+    assert len(told) == 3
+    for rows in told.values():
+        assert [row["Revision"] for row in rows] == list(range(1, len(rows) + 1))
+        assert len({row["TimeGenerated"] for row in rows}) == len(rows)
+    assert [row["TimeGenerated"] for row in ran.rows] == sorted(row["TimeGenerated"] for row in ran.rows)
+    assert [row["State"] for row in ran.rows if row["RemoteIP"] == "198.51.100.17"] == ["Open", "Resolved"]
+
+
+def test_json_of_the_mended_policy_keeps_the_first_cause() -> None:
+    log = CASES / "PreSharedKeyMismatch" / "policy-mended-then-the-key-is-wrong.log"
+    rows = diagnose(log, "--output", "json").rows
+    assert [rows[0]["Cause"], rows[-1]["Cause"]] == ["IkePolicyMismatch", "PreSharedKeyMismatch"]
+    assert {row["OpenedAs"] for row in rows} == {"IkePolicyMismatch"}
+    assert {row["IncidentId"] for row in rows} == {rows[0]["IncidentId"]}
+
+
+def test_json_of_lines_without_a_clock_has_every_column_and_no_times() -> None:
+    rows = diagnose(BARE, "--output", "json").rows
+    assert [list(row) for row in rows] == [COLUMNS]
+    assert [rows[0][name] for name in ("FirstSeen", "LastSeen", "ResolvedAt", "DurationSeconds")] == [None] * 4
+
+
+def test_json_of_a_healthy_log_is_empty() -> None:
+    assert diagnose(HEALTHY, "--output", "json").out == b""
+
+
+# --- What PATH may be -----------------------------------------------------------------------------------------------
+
+
+def verdict(ran: Ran) -> list[tuple[str, str, str]]:
+    return [(row["RemoteIP"], row["Cause"], row["Confidence"]) for row in ran.rows]
+
+
+def test_path_may_be_standard_input_gzip_a_directory_or_several(tmp_path: Path) -> None:
+    expected = [("168.62.186.148", "IkePolicyMismatch", "High")]
+    assert verdict(diagnose("-", "--output", "json", stdin=POLICY.read_bytes())) == expected
+    assert verdict(diagnose("-", "--output", "json", stdin=gzip.compress(POLICY.read_bytes()))) == expected
+    packed = tmp_path / "hour.json.gz"
+    packed.write_bytes(gzip.compress(POLICY.read_bytes()))
+    assert verdict(diagnose(packed, "--output", "json")) == expected
+    folder = tmp_path / "logs"
+    (folder / "y=2020" / "m=09").mkdir(parents=True)
+    bodies = POLICY.read_text("utf-8").splitlines(keepends=True)
+    (folder / "y=2020" / "PT1H.json").write_text("".join(bodies[:1]), "utf-8")
+    (folder / "y=2020" / "m=09" / "PT1H.json").write_text("".join(bodies[1:]), "utf-8")
+    assert verdict(diagnose(folder, "--output", "json")) == expected
+    halves = sorted(folder.rglob("*.json"))
+    assert verdict(diagnose(*halves, "--output", "json")) == expected
+    assert verdict(diagnose(*halves, folder, packed, "--output", "json")) == expected
+
+
+def test_the_gateway_of_bare_lines_is_the_file_or_what_is_asked_for() -> None:
+    assert [row["GatewayName"] for row in diagnose(BARE, "--output", "json").rows] == ["seed-bare-lines"]
+    assert [row["GatewayName"] for row in diagnose(BARE, "--output", "json", "--gateway", "vng-east").rows] == [
+        "vng-east"
+    ]
+
+
+# --- What goes wrong with a file: one clear line each, the rest is read ---------------------------------------------
+
+
+def test_a_file_that_does_not_exist_is_one_line_and_status_2() -> None:
+    ran = diagnose("no-such-file.json")
+    assert (ran.status, ran.out, ran.notes) == (2, b"", ["no-such-file.json: Does not exist."])
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n  \n", gzip.compress(b"")], ids=["empty", "blank", "gzip of nothing"])
+def test_an_empty_file_is_one_line_and_status_2(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "empty.json"
+    path.write_bytes(content)
+    ran = diagnose(path)
+    assert (ran.status, ran.out, ran.notes) == (2, b"", [f"{path}: Is empty."])
+
+
+def test_empty_standard_input_is_one_line_and_status_2() -> None:
+    ran = diagnose("-")
+    assert (ran.status, ran.out, ran.notes) == (2, b"", ["standard input: Is empty."])
+
+
+def test_a_binary_file_is_one_line_and_status_2(tmp_path: Path) -> None:
+    path = tmp_path / "capture.pcap"
+    path.write_bytes(b"\xd4\xc3\xb2\xa1\x02\x00\x04\x00" + bytes(range(256)) * 40)
+    ran = diagnose(path)
+    assert (ran.status, ran.out, len(ran.notes)) == (2, b"", 1)
+    assert "Is binary, not text" in ran.notes[0]
+
+
+def test_a_file_that_is_no_log_is_one_line_and_status_2(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("Call the data centre.\nBuy milk.\n", "utf-8")
+    ran = diagnose(path)
+    assert (ran.status, ran.out, len(ran.notes)) == (2, b"", 1)
+    assert "no line of it looks like an IKE log" in ran.notes[0]
+
+
+def test_a_file_that_cannot_be_opened_is_one_line_and_status_2(tmp_path: Path) -> None:
+    path = tmp_path / "loop.json"
+    path.symlink_to(path)
+    ran = diagnose(path)
+    assert (ran.status, ran.out, len(ran.notes)) == (2, b"", 1)
+    assert ran.notes[0].startswith(f"{path}: Cannot be read: ")
+
+
+def test_a_file_that_may_not_be_read_is_one_line_and_status_2(tmp_path: Path) -> None:
+    path = tmp_path / "secret.json"
+    path.write_bytes(POLICY.read_bytes())
+    path.chmod(0)
+    before: tuple[str, ...] = ()
+    if os.access(path, os.R_OK):  # root reads everything, unless it gives that right away
+        if not (setpriv := shutil.which("setpriv")):
+            pytest.skip("runs as root, and there is no setpriv to give root's rights away")
+        before = (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
+    ran = diagnose(path, before=before)
+    assert (ran.status, ran.out, ran.notes) == (2, b"", [f"{path}: May not be read: no permission."])
+
+
+def test_broken_json_among_good_lines_costs_only_itself(tmp_path: Path) -> None:
+    bodies = POLICY.read_text("utf-8").splitlines()
+    path = tmp_path / "cut.json"
+    path.write_text("\n".join([bodies[0], '{"records": [{"time": "2020-', *bodies[1:], '{"reco']) + "\n", "utf-8")
+    ran = diagnose(path, "--output", "json")
+    whole = diagnose(POLICY, "--output", "json").rows
+    assert ran.status == 0
+    assert ran.rows == whole
+    assert ran.notes[0] == f"{path}, lines 2, {len(bodies) + 2}: 2 lines are broken and left out; the rest was read."
+    assert ran.notes[1:] == ["8 records read"]
+
+
+def test_a_bad_file_does_not_hide_the_verdict_of_a_good_one(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.json"
+    empty.write_bytes(b"")
+    ran = diagnose("no-such-file.json", POLICY, empty, "--output", "json")
+    assert ran.status == 2
+    assert verdict(ran)[-1] == ("168.62.186.148", "IkePolicyMismatch", "High")
+    assert "no-such-file.json: Does not exist." in ran.notes
+    assert f"{empty}: Is empty." in ran.notes
+
+
+def test_a_line_that_cannot_be_read_is_counted_by_shape(tmp_path: Path) -> None:
+    path = tmp_path / "new-words.log"
+    path.write_text(BARE.read_text("utf-8") + "[LOCAL_MSG] Frobnicated the tunnel 12 times\n" * 3, "utf-8")
+    ran = diagnose(path, "--output", "json")
+    assert [row["Cause"] for row in ran.rows] == ["PreSharedKeyMismatch"]
+    assert sum("not read, 3x: " in note and "Frobnicated" in note for note in ran.notes) == 1
+
+
+# --- Options and exit status ----------------------------------------------------------------------------------------
+
+
+def test_fail_on_outage_gives_1_only_for_an_outage() -> None:
+    assert diagnose(POLICY, "--fail-on", "outage").status == 1
+    assert diagnose(MENDED, "--fail-on", "outage").status == 1
+    assert diagnose(HEALTHY, "--fail-on", "outage").status == 0
+    assert diagnose(POLICY).status == 0
+    assert diagnose(POLICY, "no-such-file.json", "--fail-on", "outage").status == 2
+
+
+def test_a_peer_that_only_calls_is_judged_when_it_is_named() -> None:
+    without = diagnose(SCANNER, "--output", "json")
+    assert without.rows == []
+    assert sum("198.51.100.99" in note and "add --peer" in note for note in without.notes) == 1
+    named = diagnose(SCANNER, "--output", "json", "--peer", "198.51.100.99")
+    assert verdict(named)[-1][:2] == ("198.51.100.99", "IkePolicyMismatch")
+    assert not any("--peer" in note for note in named.notes)
+    assert diagnose(SCANNER, "--output", "json", "--peer", "198.51.100.98").rows == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("diagnose",), ("diagnose", POLICY, "--peer", "router-7"), ("diagnose", POLICY, "--fail-on", "x"), ("mend",), ()],
+)
+def test_wrong_usage_is_status_2_and_says_how(arguments: tuple[str | Path, ...]) -> None:
+    ran = run(*arguments)
+    assert (ran.status, ran.out) == (2, b"")
+    assert ran.notes[0].startswith("usage: ikestream")
+
+
+def test_help_shows_examples_that_work() -> None:
+    ran = run("diagnose", "--help")
+    assert ran.status == 0
+    examples = ran.out.decode().split("examples:")[1].split("\n")
+    shown = [line.strip() for line in examples if "python -m ikestream diagnose" in line]
+    assert len(shown) >= 3
+    # What an example does to its file is for the shell; that its options exist is for us.
+    for example in shown:
+        options = [word for word in example.partition(" > ")[0].split() if word.startswith("--")]
+        assert all(option in ran.out.decode().split("examples:")[0] for option in options)
+    assert "diagnose" in run("--help").out.decode()
+    assert run("--version").out.decode().startswith("ikestream ")
+
+
+# --- Terminals and pipes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"TERM": "xterm-256color"}])
+def test_no_escape_codes_where_no_terminal_is(environment: dict[str, str]) -> None:
+    ran = diagnose(POLICY, SCANNER, "no-such-file.json", **environment)
+    assert ESCAPE not in ran.out + ran.err
+    assert ran.out
+
+
+def on_a_terminal(*arguments: str | Path, **environment: str) -> bytes:
+    """Run with a pseudo-terminal as standard output and error; return what it shows."""
+    ours, theirs = os.openpty()
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS")}
+    with subprocess.Popen(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "ikestream", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=ROOT,
+        env=clean | {"TERM": "xterm-256color"} | environment,
+    ):
+        os.close(theirs)
+        shown = b""
+        try:
+            while piece := os.read(ours, 65536):
+                shown += piece
+        except OSError:  # Linux's way to say that the other end is closed
+            pass
+    os.close(ours)
+    return shown
+
+
+def test_a_terminal_gets_colour_unless_no_color_is_set() -> None:
+    assert b"\x1b[1;31mDOWN" in on_a_terminal("diagnose", POLICY)
+    plain = on_a_terminal("diagnose", POLICY, NO_COLOR="1")
+    assert b"DOWN" in plain
+    assert b"\x1b[31m" not in plain
+    assert b"\x1b[1;31m" not in plain
+    assert b";3" not in plain
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_reader_that_goes_away_is_no_error(output: str, tmp_path: Path) -> None:
+    # More output than a pipe holds, so that writing really meets the closed end.
+    line = POLICY.read_text("utf-8")
+    path = tmp_path / "many.json"
+    path.write_text("".join(line.replace("168.62.186.148", f"198.51.100.{n}") for n in range(1, 40)), "utf-8")
+    command = f"{sys.executable} -m ikestream diagnose {path} --output {output} | head -1"
+    done = subprocess.run(  # noqa: S602 - a pipeline is what is tested
+        command, shell=True, capture_output=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert done.stderr == b""
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_table_and_json_agree() -> None:
+    row = diagnose(POLICY, "--output", "json").rows[-1]
+    text = " ".join(diagnose(POLICY, columns=120).out.decode().split())
+    assert " ".join(row["Summary"].split()) in text
+    for sentence in row["Fix"].split("\n"):
+        assert " ".join(sentence.split()) in text
+    assert json.dumps(row["Mismatch"][0]["Peer"][0]).strip('"') in text

@@ -1,0 +1,315 @@
+"""The app under Microsoft's own worker library, in its own process, deployed and called as the host does it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+import pytest
+from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient
+
+from ikestream import columns, envelope
+from tests.emulators.host import CHECKOUT, HubEvent, Worker, deploy, messages
+from tests.emulators.hub import KEY, LocalHub
+
+SAMPLES = sorted((CHECKOUT / "ikestream" / "data" / "samples").glob("*.json"))
+KEY_PEER = "168.62.186.148"
+
+Start: TypeAlias = Callable[..., Worker]
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("deployed")
+    return deploy(folder / "app"), messages(folder / "protos")
+
+
+@pytest.fixture
+def start(deployed: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as running:
+
+        def started(settings: Mapping[str, str] = {}, level: str = "INFO") -> Worker:
+            worker = running.enter_context(Worker(*deployed, tmp_path, settings, level))
+            status = worker.start()
+            assert status.status == status.Success, status.exception.message
+            return worker
+
+        yield started
+
+
+def bodies(ended: int) -> list[bytes]:
+    """Return each sample as one body, moved as a whole so that its last record is of `ended`."""
+    return [orjson.dumps({"records": moved(sample, ended)}) for sample in SAMPLES]
+
+
+def moved(sample: Path, ended: int) -> list[dict[str, object]]:
+    records = [record for line in sample.read_bytes().splitlines() for record in orjson.loads(line)["records"]]
+    times = [read.at or 0 for record in records for read in envelope.decode(orjson.dumps(record)).records]
+    return [record | {"time": stamp(at - max(times) + ended)} for record, at in zip(records, times, strict=True)]
+
+
+def stamp(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 1000)) + f".{at % 1000:03}0000Z"
+
+
+def ago(seconds: int) -> int:
+    return int(time.time() * 1000) - seconds * 1000
+
+
+def events(*given: bytes, enqueued: int, first: int = 0) -> list[HubEvent]:
+    return [HubEvent(body, first + place, enqueued) for place, body in enumerate(given)]
+
+
+# --- indexed ------------------------------------------------------------------------------------------------------
+
+
+def test_both_functions_are_indexed_without_any_setting(start: Start) -> None:
+    worker = start()
+    found = {name: json.loads(function.raw_bindings[0]) for name, function in worker.functions.items()}
+    assert found == {
+        "learn": {
+            "type": "eventHubTrigger",
+            "direction": "IN",
+            "name": "events",
+            "connection": "IkeStreamHub",
+            "eventHubName": "%IKESTREAM_HUB_NAME%",
+            "consumerGroup": "%IKESTREAM_CONSUMER_GROUP%",
+            "cardinality": "MANY",
+            "dataType": "BINARY",
+        },
+        "tell": {
+            "type": "timerTrigger",
+            "direction": "IN",
+            "name": "timer",
+            "schedule": "*/15 * * * * *",
+            "useMonitor": False,
+        },
+    }
+    assert all(len(function.raw_bindings) == 1 for function in worker.functions.values())
+
+
+def test_the_checkpoint_waits_for_a_batch_that_fails(start: Start) -> None:
+    functions = start().functions
+    policy = functions["learn"].retry_options
+    assert policy.retry_strategy == policy.exponential_backoff
+    assert policy.max_retry_count == -1  # for ever: giving up moves the checkpoint over records never learned
+    assert (policy.minimum_interval.seconds, policy.maximum_interval.seconds) == (2, 300)
+    assert not functions["tell"].HasField("retry_options")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"IkeStreamHub": "AccountKey=c2VjcmV0", "IKESTREAM_HUB_NAME": "vpn"}, "IKESTREAM_CONSUMER_GROUP"),
+        ({"IkeStreamHub__fullyQualifiedNamespace": "https://contoso"}, "IkeStreamHub__fullyQualifiedNamespace"),
+    ],
+)
+def test_a_wrong_setting_is_named_at_the_start(
+    deployed: tuple[Path, Path], tmp_path: Path, settings: dict[str, str], named: str
+) -> None:
+    with Worker(*deployed, tmp_path, settings) as worker:
+        status = worker.start()
+        assert status.status == status.Failure
+        assert named in status.exception.message
+        assert "c2VjcmV0" not in status.exception.message + status.exception.stack_trace
+
+
+# --- learned and told ---------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_learned_and_told_once_the_hold_is_over(start: Start) -> None:
+    worker = start()
+    assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119))))
+    assert worker.rows == []  # batches learn, the tick tells
+    assert succeeded(worker.tell())
+    rows = worker.rows
+    assert {row["Cause"] for row in rows} == {"PreSharedKeyMismatch", "IkePolicyMismatch"}
+    assert all((row["Kind"], row["State"], row["Revision"]) == ("Outage", "Open", 1) for row in rows)
+    assert all(tuple(row) == columns.load().names for row in rows)
+    assert [line for line in worker.logged if not line.startswith("INFO ikestream: learned")] == []
+
+
+def test_nothing_is_told_before_the_hold_is_over(start: Start) -> None:
+    worker = start()
+    assert succeeded(worker.learn(events(*bodies(ended=ago(5)), enqueued=ago(4))))
+    assert succeeded(worker.tell())
+    assert worker.rows == []
+
+
+def test_redelivery_changes_nothing(start: Start) -> None:
+    worker = start()
+    batch = events(*bodies(ended=ago(120)), enqueued=ago(119))
+    assert succeeded(worker.learn(batch))
+    assert succeeded(worker.learn(batch))
+    assert succeeded(worker.tell())
+    once = worker.rows
+    assert len(once) == 2
+    assert succeeded(worker.learn(batch))
+    assert succeeded(worker.learn(batch[:1]))
+    assert succeeded(worker.tell())
+    assert worker.rows == once
+
+
+def test_a_body_that_cannot_be_decoded_is_a_dead_letter_and_blocks_nothing(start: Start) -> None:
+    worker = start()
+    key, policy = bodies(ended=ago(120))
+    assert succeeded(worker.learn(events(key, b"\xffno json\n", policy, b"", enqueued=ago(119), first=7), partition="3"))
+    dead = [line for line in worker.logged if "dead letter" in line]
+    assert [line.split(" reason=")[0] for line in dead] == [
+        "ERROR ikestream: dead letter partition=3 offset=800 sequence=8 bytes=9",
+        "ERROR ikestream: dead letter partition=3 offset=1000 sequence=10 bytes=0",
+    ]
+    assert "not JSON" in dead[0]
+    assert dead[1].endswith("reason=empty")
+    assert succeeded(worker.tell())
+    assert len(worker.rows) == 2
+
+
+def test_what_the_worker_library_makes_of_metadata_is_understood(start: Start) -> None:
+    worker = start()
+    batch = events(b"[", enqueued=ago(1), first=5)
+    for context, offset in (("PartitionContext", int), ("TriggerPartitionContext", str)):
+        assert succeeded(worker.learn(batch, partition="2", context=context, offset=offset))
+    assert len(worker.logged) == 4
+    assert all("partition=2 offset=500 sequence=5" in line for line in worker.logged if "dead letter" in line)
+
+
+def test_an_enqueued_time_is_utc(start: Start) -> None:
+    # A record from the future counts as of its enqueued time: read as local time, that would be hours off.
+    worker = start({"TZ": "Pacific/Auckland"})
+    assert succeeded(worker.learn(events(*bodies(ended=ago(-86_400)), enqueued=ago(119))))
+    assert succeeded(worker.tell())
+    assert {row["FirstSeen"][:16] for row in worker.rows} <= {stamp(ago(119 + s))[:16] for s in (0, 30, 60)}
+    assert worker.rows
+
+
+def test_many_unread_lines_are_logged_by_shape_and_within_bounds(start: Start) -> None:
+    worker = start()
+    record = moved(SAMPLES[0], ago(1))[0]
+    records = [
+        record | {"properties": {"instance": "x", "message": f"{'nonsense ' * n}\n forged ERROR"}} for n in range(1, 31)
+    ]
+    assert succeeded(worker.learn(events(orjson.dumps({"records": records}), enqueued=ago(1))))
+    unread = [line for line in worker.logged if "unread lines" in line]
+    assert len(unread) == 11
+    assert unread[-1] == "WARNING ikestream: unread lines of 20 more shapes"
+    assert len(worker.logged) == 12  # no line of the log is another's
+
+
+# --- with a hub ---------------------------------------------------------------------------------------------------
+
+
+def connected(hub: LocalHub) -> dict[str, str]:
+    return {
+        "IkeStreamHub": hub.connection_string(),
+        "IKESTREAM_HUB_NAME": "vpn",
+        "IKESTREAM_CONSUMER_GROUP": "ikestream",
+    }
+
+
+def send(hub: LocalHub, partition: str, *sent: bytes) -> None:
+    with EventHubProducerClient.from_connection_string(hub.connection_string("vpn")) as producer:
+        batch = producer.create_batch(partition_id=partition)
+        for body in sent:
+            batch.add(EventData(body))
+        producer.send_batch(batch)
+
+
+def receive(hub: LocalHub, partition: str, count: int) -> list[HubEvent]:
+    """Receive with the SDK, as the host does, and keep what it hands on."""
+    found: list[HubEvent] = []
+    client = EventHubConsumerClient.from_connection_string(hub.connection_string("vpn"), "ikestream")
+
+    def keep(_: object, batch: list[EventData]) -> None:
+        for event in batch:
+            assert event.sequence_number is not None
+            assert event.enqueued_time is not None
+            enqueued = int(event.enqueued_time.timestamp() * 1000)
+            found.append(HubEvent(b"".join(event.body), event.sequence_number, enqueued))  # type: ignore[arg-type]
+        if len(found) >= count:
+            client.close()
+
+    with client:
+        client.receive_batch(keep, partition_id=partition, starting_position="-1", max_wait_time=10)
+    return found
+
+
+def test_from_the_hub_to_the_verdict(start: Start) -> None:
+    with LocalHub({"vpn": 3}) as hub:
+        key, policy = bodies(ended=ago(120))
+        send(hub, "0", key)
+        send(hub, "2", b"not json", policy)
+        worker = start(connected(hub))
+        assert succeeded(worker.tell())
+        assert worker.logged == [waiting("0, 2")]
+        assert succeeded(worker.learn(receive(hub, "0", 1), partition="0"))
+        # What is known now would be an outage, but what partition 2 holds could be its end.
+        assert succeeded(worker.tell())
+        assert worker.rows == []
+        assert succeeded(worker.learn(receive(hub, "2", 2), partition="2"))
+        assert succeeded(worker.tell())
+        assert {row["Cause"] for row in worker.rows} == {"PreSharedKeyMismatch", "IkePolicyMismatch"}
+        assert hub.broker.asked["$management"] == 3 * (1 + 3)
+
+
+def test_nothing_is_concluded_over_an_unread_backlog(start: Start) -> None:
+    with LocalHub({"vpn": 1}) as hub:
+        worker = start(connected(hub))
+        assert succeeded(worker.tell())
+        key, policy = bodies(ended=ago(40))
+        send(hub, "0", key)
+        (first,) = receive(hub, "0", 1)
+        # Enqueued when it happened: one batch of a backlog that goes on.
+        assert succeeded(worker.learn([HubEvent(first.body, first.sequence_number, ago(39))]))
+        send(hub, "0", policy)
+        for _ in range(2):
+            assert succeeded(worker.tell())
+        assert worker.rows == []
+
+
+def test_a_process_that_begins_in_the_middle_waits_and_says_so_once(start: Start) -> None:
+    with LocalHub({"vpn": 2}) as hub:
+        send(hub, "1", b"{}")  # read and checkpointed by a process that is gone
+        worker = start(connected(hub))
+        assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119)), partition="0"))
+        for _ in range(3):
+            assert succeeded(worker.tell())
+        assert worker.rows == []
+        assert worker.logged[1:] == [waiting("1")]
+        send(hub, "1", b"{}")
+        assert succeeded(worker.learn(receive(hub, "1", 2)[1:], partition="1"))
+        assert succeeded(worker.tell())
+        assert len(worker.rows) == 2
+        assert worker.logged[-1] == "INFO ikestream: something has been read from every partition"
+
+
+def test_a_hub_that_cannot_be_asked_is_one_line_and_no_conclusion(start: Start) -> None:
+    with LocalHub({"vpn": 1}) as hub:
+        settings = connected(hub)
+        worker = start(settings, level="DEBUG")
+        assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119))))
+        hub.broker.refusal = (401, "Unauthorized access. 'Listen' claim(s) are required to perform this operation.")
+        assert succeeded(worker.tell())
+        said = [line for line in worker.logged if line.startswith(("WARNING", "ERROR"))]
+        assert len(said) == 1
+        assert "the event hub cannot be asked how far it is written: AuthenticationError" in said[0]
+        hub.broker.refusal = None
+        assert succeeded(worker.tell())  # and is asked again
+        assert len(worker.rows) == 2
+    assert succeeded(worker.tell())  # nobody listens any more
+    assert "ConnectError" in worker.logged[-1]
+    assert not [line for line in worker.logged if KEY in line or "SharedAccessSignature" in line]
+
+
+def waiting(partitions: str) -> str:
+    return f"WARNING ikestream: nothing concluded until something is read from partitions {partitions}"
+
+
+def succeeded(status: object) -> bool:
+    assert status.status == status.Success, f"{status.exception.message}\n{status.exception.stack_trace}"  # type: ignore[attr-defined]
+    return True
