@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EMULATORS := $(VENV)/.emulators
 
 .PHONY: run test lint format expectations clean
 
 run: $(READY)
 	@$(BIN)/python -m ikestream diagnose ikestream/data/samples
 
-test: $(READY) lint
+test: $(EMULATORS) lint
 	$(BIN)/python -m pytest
 
 lint: $(READY)
@@ -30,6 +31,13 @@ $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e '.[dev]'
 	@touch $(READY)
+
+# What only the tests need. Proton is built from source: that takes a C compiler and half a minute. Microsoft's worker
+# library wants Python 3.13, but runs on 3.11.
+$(EMULATORS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check azurefunctions-extensions-base grpcio-tools python-qpid-proton
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps azure-functions-runtime==1.3.0
+	@touch $(EMULATORS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -50,6 +50,7 @@ class Situation:
     failed: tuple[Negotiation, ...]
     newest: tuple[Negotiation, ...]
     downs: tuple[Change, ...]  # the changes to down that began it, with what shows them
+    changes: tuple[Change, ...]  # of all legs, from the first that is known
     gateway_events: tuple[IkeEvent, ...]
     last_good: Negotiation | None
     times: Times
@@ -59,7 +60,8 @@ class Situation:
         return Situation(
             self.gateway, self.tunnel, self.episode, until,
             tuple(n for n in self.negotiations if n.start <= until), self.conclusions, self.attempts,
-            tuple(n for n in self.failed if n.start <= until), newest, self.downs, self.gateway_events, self.last_good, self.times,
+            tuple(n for n in self.failed if n.start <= until), newest, self.downs,
+            tuple(c for c in self.changes if c.at <= until), self.gateway_events, self.last_good, self.times,
         )  # fmt: skip
 
 
@@ -165,6 +167,7 @@ def situate(
         failed=failed,
         newest=tuple(sorted(newest.values(), key=lambda n: (-conclusions[n].at, n.session))),
         downs=tuple(c for c in timeline.changes if c.state == "Down" and abs(c.at - episode.start) <= times.hold),
+        changes=tuple(c for c in timeline.changes if c.at <= until),
         gateway_events=tuple(events),
         last_good=max(good, key=lambda n: (conclusions[n].at, n.session), default=None),
         times=times,

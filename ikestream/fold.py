@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ikestream.status import Change, Outcome, Timeline
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
-from ikestream.tunnel import Gateway, Negotiation, Span, Tunnel, identify
+from ikestream.tunnel import Gateway, Negotiation, Span, Tunnel, gather, identify
 
 MIN_FOLDED = 32
 """Folding costs about as much as judging once; it waits until this many negotiations can go."""
@@ -61,7 +61,7 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
     )
     for span in tunnel.spans:
         if span.key == key:
-            span.attempts = span.attempts.add(timeline.attempts[n])
+            span.attempts = gather((span.attempts, timeline.attempts[n]))
             if (conclusion.at, n.session) < (span.first_at, span.first.session):
                 span.first, span.first_at = n, conclusion.at
             if (conclusion.at, n.session) > (span.last_at, span.last.session):

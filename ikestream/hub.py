@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds to ask all partitions in; shorter than the tick's 15, so that no tick waits for the one before."""
 
-RETRIES = 1
-"""The SDK's three take 6 s and more; the next tick asks again anyway."""
+RETRIES = 0
+"""The next tick asks again anyway."""
 
 
 class Unreachable(Exception):  # noqa: N818 - reads as what it is
@@ -45,6 +45,7 @@ class Hub:
         from azure.core.exceptions import AzureError
         from azure.eventhub.exceptions import EventHubError
 
+        answered = False
         try:
             async with asyncio.timeout(PATIENCE):
                 client = await self._open()
@@ -52,13 +53,16 @@ class Hub:
                 answers = await asyncio.gather(
                     *(client.get_partition_properties(partition) for partition in partitions), return_exceptions=True
                 )
-            return {partition: _head(answer) for partition, answer in zip(partitions, answers, strict=True)}
+            found = {partition: _head(answer) for partition, answer in zip(partitions, answers, strict=True)}
+            answered = True
         except TimeoutError:
-            await self.close()
             raise Unreachable(f"no answer within {PATIENCE:g} s") from None
         except (AzureError, EventHubError, OSError) as failed:
-            await self.close()
             raise Unreachable(_reason(failed)) from None
+        finally:
+            if not answered:
+                await self.close()
+        return found
 
     async def close(self) -> None:
         """Forget the client and its credential; the next question opens new ones."""

@@ -13,7 +13,7 @@ from functools import partial
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.times import Times
-from ikestream.tunnel import Attempt, Attempts, Gateway, Initiator, Negotiation, Tunnel
+from ikestream.tunnel import SA_ENDS, Attempt, Attempts, Gateway, Initiator, Negotiation, Tunnel
 
 
 class State(StrEnum):
@@ -87,8 +87,8 @@ class Timeline:
     pending: bool  # a negotiation that began is not concluded yet
 
 
-# Codes that end an established SA (facts 1.3, 3.3). Its peer vanished; the others end it on purpose or by age.
-SA_ENDS = frozenset({13886, 13885, 13877, 13849, 13891})
+TIMED_OUT = frozenset({13805, 13813, 13814, 13815, 258})
+"""Negotiation timed out, no response, took too long, the wait operation timed out (facts 1.3)."""
 PEER_VANISHED = 13886
 
 
@@ -99,12 +99,14 @@ def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
     # A child that an error follows at once was not agreed: Network Watcher's sample shows Final, then 13868.
     if agreed is not None and (n.ended_at is None or n.ended_at > agreed + times.confirm):
         return Conclusion(Outcome.SUCCEEDED if agreed + times.confirm <= now else Outcome.PENDING, agreed)
-    if not n.kinds & _EXCHANGE and set(n.codes) <= SA_ENDS:
-        return Conclusion(Outcome.HARMLESS, n.end)  # the end of an SA is no attempt
+    if not n.kinds & _EXCHANGE and n.refusal is None and set(n.codes) <= SA_ENDS:
+        return Conclusion(Outcome.HARMLESS, n.end)  # the end of an SA is no attempt, the refusal of a child is one
     if n.refusal is not None:
         return Conclusion(Outcome.REFUSED, n.refusal.at or 0)
     if n.soft_failure is not None:
-        return Conclusion(Outcome.FAILED, n.soft_failure.at or 0)
+        # A call that timed out without an answer is silence, and silence needs its own time.
+        silent = n.depth == 0 and set(n.codes) <= TIMED_OUT
+        return Conclusion(Outcome.UNANSWERED if silent else Outcome.FAILED, n.soft_failure.at or 0)
     if n.ended_at is not None:
         return Conclusion(Outcome.HARMLESS, n.ended_at)
     if not n.kinds & _EXCHANGE or n.initiator is Initiator.UNKNOWN:
@@ -225,12 +227,21 @@ class _Walk:
     """Walks through what happened to one leg, in order, and notes its changes of state after the folded ones."""
 
     def __init__(
-        self, leg: str, folded: list[Change], folded_to: int, ups: list[int], tunnel_log: bool, now: int, times: Times
+        self,
+        leg: str,
+        folded: list[Change],
+        folded_to: int,
+        ups: list[int],
+        received: list[int],
+        tunnel_log: bool,
+        now: int,
+        times: Times,
     ) -> None:
         self.changes: list[Change] = []
         self.deadlines: set[int] = set()
         self._leg, self._ups, self._now, self._times = leg, ups, now, times
         self._tunnel_log = tunnel_log
+        self._received = received  # when anything at all came from the peer, on whichever leg
         self._state = folded[-1].state if folded else State.UNKNOWN
         # The Tunnel log says Connected: only it, or a dead peer, says otherwise.
         self._marked_up = self._state is State.UP and folded[-1].mark is not None
@@ -284,11 +295,24 @@ class _Walk:
         # One unanswered attempt proves little; the second of Azure, or a whole minute of it, does. A peer whose
         # attempts stop half-way is less certain: the answer may only have gone another way.
         n, times = negotiation, self._times
-        self._unanswered = [*(u for u in self._unanswered if u.end >= n.start - times.attempts_window), n]
+        since = max((at for at in self._received if at <= n.start), default=0)
+        kept = [u for u in self._unanswered if u.end >= n.start - times.attempts_window]
+        self._unanswered = [u for u in kept if u.depth > 0 or u.start > since]
+        self._unanswered.append(n)
+        first = self._unanswered[0]
         attempts = {u.identity for u in self._unanswered if u.initiator is n.initiator}
         enough = len(attempts) > (2 if n.initiator is Initiator.PEER else 1)
-        if enough or (n.initiator is Initiator.AZURE and n.end - self._unanswered[0].start >= times.stall):
-            self._go(self._unanswered[0].start, State.DOWN, None, self._unanswered[0])
+        lasting = n.initiator is Initiator.AZURE and n.end - first.start >= times.stall
+        if (enough or lasting) and not self._hears(first):
+            self._go(first.start, State.DOWN, None, first)
+
+    def _hears(self, first: Negotiation) -> bool:
+        # A peer behind NAT may leave Azure's calls unanswered and come by itself.
+        if first.depth > 0:
+            return False
+        end = first.start + self._times.silence
+        self.deadlines.add(end)
+        return end > self._now or any(first.start < at <= end for at in self._received)
 
     def _fail_while_up(self, at: int, negotiation: Negotiation) -> None:
         # A duplicate, the standby instance, the other direction: no evidence of down, unless it goes on and on and
@@ -321,7 +345,8 @@ def _replay(
     marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
     ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
-    walk = _Walk(leg, folded, tunnel.folded_to, ups, gateway.writes_tunnel_log, now, times)
+    received = [n.heard_at for n in negotiations if n.heard_at is not None]
+    walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
     steps: list[tuple[int, int, str, Callable[[], None]]] = []
     for event in marks:
@@ -344,11 +369,9 @@ def _replay(
             steps.append((at, 1, n.session, partial(walk.fail, at, n)))
         elif outcome is Outcome.UNANSWERED:
             steps.append((at, 1, n.session, partial(walk.stall, n)))
-        steps += [
-            (e.at or 0, 1, e.message, partial(walk.end, e.at or 0, e, n))
-            for e in n.events
-            if e.kind is Kind.CLOSED and e.code in SA_ENDS
-        ]
+        for event in n.sa_ends:
+            at = event.at or 0
+            steps.append((at, 1, event.message, partial(walk.end, at, event, n)))
     for step in sorted(steps, key=lambda s: s[:3]):
         step[3]()
     deadlines.update(walk.deadlines)

@@ -6,6 +6,7 @@ nothing is ever read as markup, so that no log line can move the cursor, colour,
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +45,7 @@ def progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
     """Show a bar of bytes read on a terminal, nothing elsewhere; yield the function to report with."""
     bar = Progress(
         TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True,
-        disable=not console.is_terminal,
+        disable=not sys.stderr.isatty(),
     )  # fmt: skip
     with bar:
         task = bar.add_task("reading", total=None)

@@ -26,6 +26,8 @@ class Times:
     """A soft failure counts only if the leg does not succeed within this time, before or after."""
     stall: int = 60 * SECOND
     """A negotiation without a conclusion that says nothing more for this long has stalled (IKE gives up in about 30 s)."""
+    silence: int = 5 * MINUTE
+    """Calls that nobody answers count when nothing at all came from the peer for this long (facts 2.7)."""
     tunnel_log_lateness: int = 5 * MINUTE
     """How long an agreed child waits for its TunnelConnected where the gateway writes TunnelDiagnosticLog."""
     stability: int = 60 * SECOND

@@ -15,11 +15,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias
+from heapq import nlargest
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ikestream import codes
 from ikestream.codes import Role
-from ikestream.events import Category, IkeEvent, Kind, Proposal, Selector
+from ikestream.events import Category, Direction, IkeEvent, Kind, Proposal, Selector
 from ikestream.times import FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ MAX_STRANGER_SESSIONS = 32
 MAX_STRANGERS = 64
 MAX_WAITING = 256
 MAX_MARKS = 256
+MAX_ENDS = 256
+"""Per tunnel: more than a flapping tunnel writes in a day, after which nobody asks for them."""
 WAITING_AGE = HOUR
 WAITING_REACH = 10 * MINUTE
 """A record this near a waiting line may belong to a negotiation that owns it."""
@@ -82,6 +85,10 @@ _REFUSAL_NOTIFIES = frozenset(
     }
 )
 _SOFT_NOTIFIES = frozenset({"INVALID_SYNTAX", "INVALID_KE_PAYLOAD", "UNSUPPORTED_CRITICAL_PAYLOAD"})
+SA_ENDS = frozenset({13886, 13885, 13877, 13849, 13891})
+"""Codes that end an established SA (facts 1.3, 3.3): its peer vanished; the others end it on purpose or by age."""
+ENDS = SA_ENDS | {13807}
+"""The same, and the delete that may also stop a negotiation half-way."""
 AUTH_CODES = frozenset({13801, 13826, 13870, 13889, 13834, 13869})
 """Codes with which authentication ends, whatever the reason (facts 1.3)."""
 
@@ -92,6 +99,20 @@ POLICY_CODES = frozenset({13868, 13802, 13871, 13872, 13873, 13874})
 
 Signature: TypeAlias = tuple[bool, tuple[int, ...], tuple[str, ...], tuple[str, ...]]
 """(phase 1 succeeded, other codes, notifies sent or meant, other notifies received)"""
+
+_FROM_PEER = frozenset(
+    {
+        Kind.SA_INIT_ANSWERED,
+        Kind.SA_INIT_RECEIVED,
+        Kind.RESPONDER_SPI,
+        Kind.IKE_RECEIVED,
+        Kind.MM_PACKET,
+        Kind.AUTH_RECEIVED,
+        Kind.TS_REQUESTED,
+        Kind.ESP_RECEIVED,
+        Kind.NOTIFY_RECEIVED,
+    }
+)
 
 _RANK = {kind: rank for rank, kind in enumerate(Kind)}
 
@@ -296,6 +317,16 @@ class Negotiation:
         return ending or _refuses(event) or _fails_softly(event)
 
     @cached_property
+    def heard_at(self) -> int | None:
+        """When the first line came from the peer; None if none did."""
+        return next((e.at or 0 for e in self.events if e.direction is Direction.RECEIVED or e.kind in _FROM_PEER), None)
+
+    @cached_property
+    def sa_ends(self) -> tuple[IkeEvent, ...]:
+        """The lines with which an established SA ended."""
+        return tuple(e for e in self.events if e.kind is Kind.CLOSED and e.code in SA_ENDS)
+
+    @cached_property
     def refused_authentication(self) -> bool:
         """Whether authentication was what failed."""
         return "AUTHENTICATION_FAILED" in self.sent_notifies | self.received_notifies or bool(
@@ -458,8 +489,7 @@ def _split_by_spi(ordered: list[IkeEvent]) -> list[list[IkeEvent]]:
     return groups
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What stays of an attempt for the other side's log: when it was concluded, its session and its SPIs."""
 
     at: int
@@ -471,19 +501,22 @@ class Attempt:
 class Attempts:
     """The attempts behind one negotiation: itself, or all that were folded with it.
 
-    `identities` stop at `MAX_ATTEMPTS`, `newest` holds the newest `MAX_NEWEST`, oldest first.
+    `identities` stop at `MAX_ATTEMPTS`, `newest` holds the newest `MAX_NEWEST`, newest first.
     """
 
     identities: frozenset[str]
     newest: tuple[Attempt, ...]
 
-    def add(self, other: Attempts) -> Attempts:
-        """Return both together, within the bounds."""
-        full = len(self.identities) >= MAX_ATTEMPTS
-        return Attempts(
-            self.identities if full else self.identities | other.identities,
-            tuple(sorted({*self.newest, *other.newest})[-MAX_NEWEST:]),
-        )
+
+def gather(parts: Iterable[Attempts]) -> Attempts:
+    """Return all of them together, within the bounds."""
+    identities: set[str] = set()
+    newest: set[Attempt] = set()
+    for part in parts:
+        if len(identities) < MAX_ATTEMPTS:
+            identities |= part.identities
+        newest.update(part.newest)
+    return Attempts(frozenset(identities), tuple(nlargest(MAX_NEWEST, newest)))
 
 
 @dataclass(slots=True)
@@ -510,6 +543,7 @@ class Tunnel:
     remote: str
     sessions: dict[str, Session] = field(default_factory=dict)
     marks: dict[EventKey, IkeEvent] = field(default_factory=dict)  # TunnelConnected, TunnelDisconnected
+    ends: dict[EventKey, IkeEvent] = field(default_factory=dict)  # lines that close an established SA
     homes: dict[str, tuple[int, str]] = field(default_factory=dict)  # instance -> (last seen, local address)
     last_seen: int = 0
     spans: list[Span] = field(default_factory=list)  # folded negotiations
@@ -538,6 +572,10 @@ class Tunnel:
             if session is None or identify(event) not in session.events:
                 self.late += 1
             return False
+        if event.kind is Kind.CLOSED and event.code in ENDS:
+            self.ends[identify(event)] = event
+            if len(self.ends) > MAX_ENDS:
+                self.ends.pop(min(self.ends))
         new = self.sessions.setdefault(event.session or _sessionless(event), Session()).add(event)
         if len(self.sessions) > (MAX_SESSIONS if self.proven else MAX_STRANGER_SESSIONS) and not (
             self.known() and self._fits()

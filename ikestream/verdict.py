@@ -15,7 +15,7 @@ from ikestream.rules import diagnose
 from ikestream.rules.finding import TITLES, Cause, Finding
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
-from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Attempts, Initiator, Negotiation
+from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Initiator, Negotiation, gather
 
 MAX_EVIDENCE = 12
 MAX_MESSAGE = 2_000
@@ -47,17 +47,14 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
     down_time = episode.down_time()
     found = codes.CODES.get(finding.code) if finding.code else None
     cure = remedy.cure(finding, names, _agree(situation.last_good))
-    behind = Attempts(frozenset(), ())
-    for n in situation.failed:
-        behind = behind.add(situation.attempts[n])
-    newest = behind.newest[::-1]
+    behind = gather(situation.attempts[n] for n in situation.failed)
     content: Row = {
         "Kind": "Outage",
         "Scope": "Tunnel",
         "State": "Resolved" if resolved else "Open",
         "Resolution": "Recovered" if resolved else None,
         "MergedInto": None,
-        "Severity": "Critical",
+        "Severity": finding.severity.value,
         "Cause": finding.cause.value,
         "Confidence": finding.confidence.value,
         "GatewayId": names.gateway_id,
@@ -115,10 +112,10 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "Impact": "None" if resolved else "Down",
         "ErrorCode": finding.code,
         "ErrorName": found.symbol if found else None,
-        "SessionIds": _distinct(a.session for a in newest if not a.session.startswith(SESSIONLESS)),
+        "SessionIds": _distinct(a.session for a in behind.newest if not a.session.startswith(SESSIONLESS)),
         "IkeSpis": [
             {"Initiator": initiator or None, "Responder": responder or None}
-            for initiator, responder in _distinct(a.spis for a in newest if any(a.spis))
+            for initiator, responder in _distinct(a.spis for a in behind.newest if any(a.spis))
         ],
         "Evidence": [
             {"Time": when(e.at), "SessionId": e.session or None, "Message": cut(e.message or e.text)}

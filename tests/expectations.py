@@ -138,7 +138,9 @@ def shown(column: str, actual: Any) -> Any:
 def renew(column: str, expected: Any, actual: Any) -> Any:
     """The value to write where `expected` no longer holds: a phrase that is gone gives way to the whole text."""
     told = shown(column, actual)
-    return [told] if column in PHRASES and isinstance(expected, list) else told
+    if column in PHRASES and isinstance(expected, list):
+        return [phrase if phrase in (told or "") else told for phrase in expected]
+    return told
 
 
 def rewrite(log: Path, *, write: bool = True) -> Iterator[str]:

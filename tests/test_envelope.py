@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import ClassVar
 
@@ -124,6 +125,15 @@ class TestBody:
         with pytest.raises(BadEnvelope, match=reason) as caught:
             decode(body)
         assert caught.value.reason == str(caught.value)
+
+    def test_a_gzip_bomb_is_not_unpacked(self) -> None:
+        bomb = gzip.compress(bytes(64 * 1024 * 1024))
+        tracemalloc.start()
+        with pytest.raises(BadEnvelope):
+            decode(bomb)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 * BODY_LIMIT
 
     def test_what_is_no_record_is_counted_and_blocks_nothing(self) -> None:
         body = dumped(

@@ -249,6 +249,19 @@ class TestSameContent:
             got = list(elements(pieces, lambda line: pytest.fail(f"line {line}")))
             assert len(got) == len(many)
 
+    @pytest.mark.parametrize("size", [1, 2, 3, 7])
+    def test_gzip_members_end_anywhere(self, size: int) -> None:
+        class Dribble(io.BytesIO):
+            def read(self, _: int | None = -1) -> bytes:
+                return super().read(size if self.tell() else 5)
+
+        content = bodies(STORY)
+        for split in range(90, 100):
+            packed = gzip.compress(content[:split]) + gzip.compress(b"") + gzip.compress(content[split:])
+            assert (
+                list(records(["-"], report=lambda problem: pytest.fail(str(problem)), stdin=Dribble(packed))) == STORY
+            )
+
     def test_newlines_in_csv_fields_and_quotes_at_chunk_ends(self, tmp_path: Path) -> None:
         story = [ike(START + n, f'{PREFIX}{n} "x" \n next, line' + "y" * (n % 97)) for n in range(CHUNK // 100)]
         content = portal(story)
@@ -352,6 +365,10 @@ class TestQueries:
                 "[RECEIVED][NOTIFY] Received Notify Message - Authentication failed",
             )
         ]
+
+    def test_an_empty_cell_is_no_value(self, tmp_path: Path) -> None:
+        text = f"TimeGenerated,instance_s,GWIN,Message\n{iso(START)},,1,[SEND] a\n"
+        assert [line.instance for line in saved(written(tmp_path, text.encode()))[0]] == ["GatewayTenantWorker_IN_1"]
 
     def test_a_projection_without_time(self, tmp_path: Path) -> None:
         for content in (b"Message\n[SEND] a\n", orjson.dumps([{"Message": "[SEND] a"}])):
@@ -550,6 +567,19 @@ class TestProblems:
         assert problems
         assert time.process_time() - start < 2
 
+    def test_many_documents_on_one_line_take_linear_time(self) -> None:
+        start = time.process_time()
+        assert list(records(["-"], report=lambda _: None, stdin=io.BytesIO(b"{}" * 200_000))) == []
+        assert time.process_time() - start < 5
+
+    def test_a_torn_record_ends_with_its_line(self) -> None:
+        good = b'{"b": 2}\n' * 1000
+        for torn in (b'{"a": 1\n', b'{"a": "x"\n', b"{\n", b'{"a": 1,\n', b'{"a": {}\n', b'{"a": "x\n', b'{"a": [1}\n'):
+            text = documents_module._Text(iter([torn + good]))
+            text.more()
+            assert text.value_end() is documents_module._Lost.WRONG, torn
+            assert text.vain <= len(torn) + 10
+
     def test_temporary_folder_that_is_full(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(**_: object) -> None:
             raise OSError(28, "No space left on device")
@@ -600,6 +630,10 @@ any_record = st.builds(
     level=st.sampled_from(["", "Error"]),
     remote_ip=st.sampled_from(["", "192.0.2.1"]),
 )
+
+
+def ike_line(found: Record) -> bool:
+    return found.category is Category.IKE
 
 
 def open_files() -> int:
@@ -653,6 +687,9 @@ class TestOrder:
             again = list(ordered.timed())
         assert again == expected
         assert ordered.duplicates == sum(line.at is not None for line in changed) - len(again)
+        assert len(
+            {(line.at, line.instance, line.message, line.gateway.lower()) for line in again if ike_line(line)}
+        ) == (sum(map(ike_line, again)))
         times = [line.at or 0 for line in again]
         assert times == sorted(times)
         assert set(again) <= set(found)
@@ -684,6 +721,7 @@ class TestOrder:
                 result = list(ordered)
             assert ordered.duplicates == len(same)
             assert len(result) == 1 + len(other) + len(tunnels)
+            assert replace(one, gateway=GATEWAY.lower()) in result  # the one with all its fields
 
     def test_the_gateway_that_is_only_a_files_name_gives_way(self) -> None:
         with in_order([replace(STORY[0], gateway="a"), replace(STORY[0], gateway="b")]) as ordered:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
@@ -18,7 +18,6 @@ from tests.emulators.host import CHECKOUT, HubEvent, Worker, deploy, messages
 from tests.emulators.hub import KEY, LocalHub
 
 SAMPLES = sorted((CHECKOUT / "ikestream" / "data" / "samples").glob("*.json"))
-KEY_PEER = "168.62.186.148"
 
 Start: TypeAlias = Callable[..., Worker]
 
@@ -192,12 +191,13 @@ def test_many_unread_lines_are_logged_by_shape_and_within_bounds(start: Start) -
     worker = start()
     record = moved(SAMPLES[0], ago(1))[0]
     records = [
-        record | {"properties": {"instance": "x", "message": f"{'nonsense ' * n}\n forged ERROR"}} for n in range(1, 31)
+        record | {"properties": {"instance": "x", "message": f"Lorem {chr(97 + n) * 3} ipsum\nERROR forged"}}
+        for n in range(26)
     ]
     assert succeeded(worker.learn(events(orjson.dumps({"records": records}), enqueued=ago(1))))
     unread = [line for line in worker.logged if "unread lines" in line]
     assert len(unread) == 11
-    assert unread[-1] == "WARNING ikestream: unread lines of 20 more shapes"
+    assert unread[-1] == "WARNING ikestream: unread lines of 16 more shapes"
     assert len(worker.logged) == 12  # no line of the log is another's
 
 
@@ -212,12 +212,13 @@ def connected(hub: LocalHub) -> dict[str, str]:
     }
 
 
-def send(hub: LocalHub, partition: str, *sent: bytes) -> None:
+def send(hub: LocalHub, sent: Mapping[str, Sequence[bytes]]) -> None:
     with EventHubProducerClient.from_connection_string(hub.connection_string("vpn")) as producer:
-        batch = producer.create_batch(partition_id=partition)
-        for body in sent:
-            batch.add(EventData(body))
-        producer.send_batch(batch)
+        for partition, given in sent.items():
+            batch = producer.create_batch(partition_id=partition)
+            for body in given:
+                batch.add(EventData(body))
+            producer.send_batch(batch)
 
 
 def receive(hub: LocalHub, partition: str, count: int) -> list[HubEvent]:
@@ -235,18 +236,17 @@ def receive(hub: LocalHub, partition: str, count: int) -> list[HubEvent]:
             client.close()
 
     with client:
-        client.receive_batch(keep, partition_id=partition, starting_position="-1", max_wait_time=10)
+        client.receive_batch(
+            keep, partition_id=partition, starting_position="-1", max_batch_size=count, max_wait_time=10
+        )
     return found
 
 
 def test_from_the_hub_to_the_verdict(start: Start) -> None:
     with LocalHub({"vpn": 3}) as hub:
         key, policy = bodies(ended=ago(120))
-        send(hub, "0", key)
-        send(hub, "2", b"not json", policy)
+        send(hub, {"0": [key], "2": [b"not json", policy]})
         worker = start(connected(hub))
-        assert succeeded(worker.tell())
-        assert worker.logged == [waiting("0, 2")]
         assert succeeded(worker.learn(receive(hub, "0", 1), partition="0"))
         # What is known now would be an outage, but what partition 2 holds could be its end.
         assert succeeded(worker.tell())
@@ -254,35 +254,31 @@ def test_from_the_hub_to_the_verdict(start: Start) -> None:
         assert succeeded(worker.learn(receive(hub, "2", 2), partition="2"))
         assert succeeded(worker.tell())
         assert {row["Cause"] for row in worker.rows} == {"PreSharedKeyMismatch", "IkePolicyMismatch"}
-        assert hub.broker.asked["$management"] == 3 * (1 + 3)
 
 
 def test_nothing_is_concluded_over_an_unread_backlog(start: Start) -> None:
     with LocalHub({"vpn": 1}) as hub:
         worker = start(connected(hub))
+        first, *_ = backlog = bodies(ended=ago(120))
+        for body in backlog:
+            hub.put("vpn", "0", body)
+        # Read as far as 119 s ago: too little behind the end of what is known.
+        assert succeeded(worker.learn(events(first, enqueued=ago(119))))
         assert succeeded(worker.tell())
-        key, policy = bodies(ended=ago(40))
-        send(hub, "0", key)
-        (first,) = receive(hub, "0", 1)
-        # Enqueued when it happened: one batch of a backlog that goes on.
-        assert succeeded(worker.learn([HubEvent(first.body, first.sequence_number, ago(39))]))
-        send(hub, "0", policy)
-        for _ in range(2):
-            assert succeeded(worker.tell())
         assert worker.rows == []
 
 
 def test_a_process_that_begins_in_the_middle_waits_and_says_so_once(start: Start) -> None:
     with LocalHub({"vpn": 2}) as hub:
-        send(hub, "1", b"{}")  # read and checkpointed by a process that is gone
+        hub.put("vpn", "1", b"{}")  # read and checkpointed by a process that is gone
         worker = start(connected(hub))
         assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119)), partition="0"))
-        for _ in range(3):
+        for _ in range(2):
             assert succeeded(worker.tell())
         assert worker.rows == []
         assert worker.logged[1:] == [waiting("1")]
-        send(hub, "1", b"{}")
-        assert succeeded(worker.learn(receive(hub, "1", 2)[1:], partition="1"))
+        hub.put("vpn", "1", b"{}")
+        assert succeeded(worker.learn(events(b"{}", enqueued=ago(0), first=1), partition="1"))
         assert succeeded(worker.tell())
         assert len(worker.rows) == 2
         assert worker.logged[-1] == "INFO ikestream: something has been read from every partition"
@@ -290,8 +286,7 @@ def test_a_process_that_begins_in_the_middle_waits_and_says_so_once(start: Start
 
 def test_a_hub_that_cannot_be_asked_is_one_line_and_no_conclusion(start: Start) -> None:
     with LocalHub({"vpn": 1}) as hub:
-        settings = connected(hub)
-        worker = start(settings, level="DEBUG")
+        worker = start(connected(hub), level="DEBUG")
         assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119))))
         hub.broker.refusal = (401, "Unauthorized access. 'Listen' claim(s) are required to perform this operation.")
         assert succeeded(worker.tell())
@@ -301,9 +296,7 @@ def test_a_hub_that_cannot_be_asked_is_one_line_and_no_conclusion(start: Start) 
         hub.broker.refusal = None
         assert succeeded(worker.tell())  # and is asked again
         assert len(worker.rows) == 2
-    assert succeeded(worker.tell())  # nobody listens any more
-    assert "ConnectError" in worker.logged[-1]
-    assert not [line for line in worker.logged if KEY in line or "SharedAccessSignature" in line]
+        assert not [line for line in worker.logged if KEY in line or "SharedAccessSignature" in line]
 
 
 def waiting(partitions: str) -> str:

@@ -70,6 +70,23 @@ def log(text: str, folder: Path, gateway: str = "VNG-HUB") -> Path:
         record(n, "IKEDiagnosticLog", "IKELogEvent", {"instance": "GatewayTenantWorker_IN_0", "message": prefix + body})
         for n, body in enumerate(bodies)
     ]
+    # Another tunnel, in which the text stands for algorithms: they come back in summary, table and fix.
+    other = prefix.replace("198.51.100.7", "198.51.100.9").replace("3baa1cd0", "4baa1cd0")
+    value = "".join(text[:200].split(" "))
+    offers = [
+        "[SEND][SA_INIT] Sending IKE SA_INIT packet with tunnelId 0x4, iCookie 0xDBF235637168FA00 and rCookie 0x0",
+        "[RECEIVED][NOTIFY] Received Notify Message - Policy Mismatch",
+    ]
+    caller = other.replace("4baa1cd0", "5baa1cd0")
+    asked = [
+        "[RECEIVED][SA_INIT] Received SA INIT iCookie 0xEBF235637168FA00 rCookie 0x0",
+        f"[RECEIVED]Received Ike payload: Policy1:Cipher={value} Integrity=x{value} DhGroup=DhGroup{value}",
+        "[SEND][NOTIFY] Sending Notify Message - Policy Mismatch",
+    ]
+    records += [
+        record(n, "IKEDiagnosticLog", "IKELogEvent", {"message": line})
+        for n, line in enumerate([other + body for body in offers] + [caller + body for body in asked], start=10)
+    ]
     records.append(
         record(
             30,
@@ -133,6 +150,16 @@ def test_no_control_character_of_a_log_reaches_the_terminal(
 ) -> None:
     for stream in shown(command, log(text, tmp_path), colour=True):
         assert_tame(stream)
+
+
+def test_the_text_stands_where_it_can_do_harm(shown: Shown, tmp_path: Path) -> None:
+    # Else the tests here would prove nothing: in evidence, as reason and as algorithm.
+    out, _ = shown("diagnose", log("\x1b[32mup", tmp_path), "--output", "json", colour=False)
+    rows = {row["RemoteIP"]: row for row in map(json.loads, out.splitlines())}
+    assert "\x1b[32mup" in json.loads(json.dumps(rows["198.51.100.8"]["Explanation"]))
+    assert any("\x1b[32mup" in line["Message"] for line in rows["198.51.100.7"]["Evidence"])
+    assert ["\x1b[32mup"] in [mismatch["Peer"] for mismatch in rows["198.51.100.9"]["Mismatch"]]
+    assert "\x1b[32mup" in rows["198.51.100.9"]["Summary"]
 
 
 def test_what_a_control_character_was_can_still_be_read(shown: Shown, tmp_path: Path) -> None:

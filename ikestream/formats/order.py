@@ -151,25 +151,24 @@ class Ordered:
 
     def _distinct(self, keys: Iterable[Key]) -> Iterator[Key]:
         """Drop what is there twice. Of equal records the last in order stays: the one that says most."""
-        group: list[Key] = []  # the same record, one per gateway
+        group: dict[str, Key] = {}  # the same record, by gateway
+        last: Key | None = None
         for key in keys:
-            if group and not _same(group[-1], key):
+            if last is not None and not _same(last, key):
                 yield from self._settled(group)
-                group = []
-            if group and group[-1][8] == key[8]:
-                group[-1] = key
-                self.duplicates += 1
-            else:
-                group.append(key)
+                group = {}
+            self.duplicates += key[8] in group
+            group[key[8]] = last = key
         yield from self._settled(group)
 
-    def _settled(self, group: list[Key]) -> Iterator[Key]:
-        if len(group) > 1:
-            identified = [key for key in group if "/" in key[8]]
-            if identified:
-                self.duplicates += len(group) - len(identified)
-                return iter(identified)
-        return iter(group)
+    def _settled(self, group: dict[str, Key]) -> Iterable[Key]:
+        if len(group) < 2:
+            return group.values()
+        identified = [key for gateway, key in group.items() if "/" in gateway]
+        if identified:
+            self.duplicates += len(group) - len(identified)
+        # In order again: the result of a merge may be merged once more.
+        return sorted(identified or group.values())
 
 
 def in_order(records: Iterable[Record], *, run: int = RUN, fan: int = FAN, folder: Path | None = None) -> Ordered:

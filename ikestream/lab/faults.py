@@ -120,9 +120,11 @@ def refused_after_final(lab: Lab) -> Story:
     with a policy error. Nothing was agreed, although the line says so."""
     site = lab.site(active_active=False)
     site.set(azure={"initiates": False}, peer={"initiates": False})
+    bare = lab.random.random() < 0.5
     for _ in range(8):
         page = site.page(site.lives[0], site.now)
         Exchange(site.azure, site.peer, page).run(Side.PEER)
+        page.bare = bare
         page.write(lab.log.wording.cleanup("QM", 13868), after=lab.random.choice((0, 40, 1_500)))
         site.run(lab.random.randint(20, 60) * SECOND)
     return lab.tell("refused_after_final", Truth(site.peer.address, "IpsecPolicyMismatch"))
@@ -260,9 +262,11 @@ def ikev1_words(lab: Lab) -> Story:
     site.run(UP_FIRST)
     site.set(azure={"initiates": False}, peer={"initiates": False})
     _changed(site)
+    bare = lab.random.random() < 0.5
     for _ in range(8):
         page = site.page(site.lives[0], site.now)
         page.write(lab.log.wording.ike_received((Proposal("CAMELLIA256", "MD5", "DhGroup5"),)), after=0)
+        page.bare = bare
         page.write(lab.log.wording.cleanup("MM", 13868))
         site.run(lab.random.randint(20, 60) * SECOND)
     return lab.tell("ikev1_words", Truth(site.peer.address, "IkePolicyMismatch"))

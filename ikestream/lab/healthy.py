@@ -11,7 +11,7 @@ from ikestream.lab.exchange import Exchange
 from ikestream.lab.policy import matching_policy
 from ikestream.lab.site import Site
 from ikestream.lab.story import Story, Truth
-from ikestream.lab.strangers import connect_client, scan
+from ikestream.lab.strangers import connect_client, connect_openvpn, scan
 from ikestream.times import HOUR, MINUTE, SECOND
 
 Scenario: TypeAlias = Callable[[Lab], Story]
@@ -163,6 +163,7 @@ def strangers_knock(lab: Lab) -> Story:
     for _ in range(6):
         at = site.now + lab.random.randint(0, 50 * MINUTE)
         lab.strangers.add(scan(lab.log, at, leg.instance, leg.local, lab.taken))
+        connect_openvpn(lab.log, at, leg.instance)
     for outcomes in ("sss", "pps", "cc", "gggg", "sds", "mms", "spspd", "sdmg", "dgggg"):
         at = site.now + lab.random.randint(0, 50 * MINUTE)
         lab.strangers.add(connect_client(lab.log, at, leg.instance, leg.local, lab.taken, outcomes=outcomes))

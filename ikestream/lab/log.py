@@ -53,6 +53,10 @@ class Log:
         category = Category.ROUTE if "Bgp" in operation else Category.GATEWAY
         self._write(at, category, operation, instance, message)
 
+    def client(self, at: int, instance: str, message: str) -> None:
+        """Write a line of the point-to-site log."""
+        self._write(at, Category.P2S, "P2SLogEvent", instance, message)
+
     def _write(self, at: int, category: Category, operation: str, instance: str, message: str) -> None:
         self.records.append(Record(at, self.gateway_id, category, operation, instance, message, "Informational"))
 
@@ -71,7 +75,7 @@ class Page:
     session: str = ""
     tunnel: int = 3
     ts: int = 0x37
-    bare: bool = False  # IKEv1-like: no prefix at all
+    bare: bool = False  # no prefix at all, as Network Watcher's log has cleanup lines
 
     def write(self, line: str, *, after: int | None = None) -> None:
         """Write `line`, `after` ms since the one before; by default the same instant, a few ms later or earlier."""

@@ -62,6 +62,13 @@ def connect_client(log: Log, at: int, instance: str, local: str, taken: set[str]
     return address
 
 
+def connect_openvpn(log: Log, at: int, instance: str) -> None:
+    """An OpenVPN client connects: the point-to-site category, with address and user masked as Azure masks them (DG)."""
+    tag = f"[MSG] [default] [OVPN_{log.session().upper()}]"
+    log.client(at, instance, f"{tag} Connect request received. IP=0.X.X.X:XXX")
+    log.client(at + SECOND, instance, f"{tag} Connection successful. Username=***user@example.com IP=10.0.0.1")
+
+
 def _authenticate(page: Page, outcome: str) -> None:
     say = page.log.wording
     if page.log.random.random() < 0.5:

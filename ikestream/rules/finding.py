@@ -66,6 +66,16 @@ class Confidence(StrEnum):
     LOW = "Low"
 
 
+class Severity(StrEnum):
+    """How loud it is told (facts 3.8). Critical: a tunnel is down past the hold. Error: up, and of no use. Warning:
+    somebody should look by day. Informational: for the record."""
+
+    CRITICAL = "Critical"
+    ERROR = "Error"
+    WARNING = "Warning"
+    INFORMATIONAL = "Informational"
+
+
 class ActionOn(StrEnum):
     """Whose turn it is."""
 
@@ -141,6 +151,7 @@ class Finding:
     offers_source: OffersSource | None = None
     hypotheses: tuple[Hypothesis, ...] = ()
     missing_evidence: str = ""
+    severity: Severity = Severity.CRITICAL
     code: int | None = None  # Windows code that the verdict names
     evidence: tuple[IkeEvent, ...] = ()  # the lines that prove it, in event order
 

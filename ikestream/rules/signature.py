@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.rules.finding import ActionOn, FailedStep
+from ikestream.status import TIMED_OUT, Outcome
 from ikestream.tunnel import Initiator, Negotiation
 
 DH_CODES = frozenset({13822, 13833, 13864, 13865})
+_IKEV2 = frozenset(
+    {
+        Kind.SA_INIT_SENT,
+        Kind.SA_INIT_ANSWERED,
+        Kind.SA_INIT_RECEIVED,
+        Kind.RESPONDER_SPI,
+        Kind.AUTH_SENT,
+        Kind.AUTH_RECEIVED,
+    }
+)
 
 
 def in_phase_one(negotiation: Negotiation) -> bool:
@@ -74,3 +86,88 @@ def prove(
                 lines.append(event)
     lines.sort(key=lambda e: (rank[e.kind], e.at or 0, e.message))
     return tuple(sorted(lines[:limit], key=lambda e: (e.at or 0, rank[e.kind], e.message)))
+
+
+def timed_out(negotiation: Negotiation) -> bool:
+    """Whether nothing but time ended it: no refusal, no other error."""
+    return (
+        negotiation.refusal is None
+        and set(negotiation.codes) <= TIMED_OUT
+        and not negotiation.sent_notifies
+        and not negotiation.received_notifies
+    )
+
+
+def closed_by_time(negotiation: Negotiation) -> bool:
+    """Whether Azure itself wrote that time ran out, rather than that the lines just end."""
+    return bool(TIMED_OUT & set(negotiation.codes))
+
+
+def count(situation: Situation, negotiations: Iterable[Negotiation]) -> int:
+    """Return how many attempts these stand for: folded ones for many, a retransmission for none."""
+    return len(frozenset().union(*(situation.attempts[n].identities for n in negotiations)))
+
+
+def ikev2_is_shown(situation: Situation) -> bool:
+    """Whether a line of this tunnel exists only in IKEv2. That none does proves nothing (facts R1)."""
+    return any(n.kinds & _IKEV2 for n in situation.negotiations)
+
+
+def rekeys(situation: Situation, negotiation: Negotiation) -> bool:
+    """Whether this is a later exchange on an established IKE SA (facts 1.1, depth 6), not the beginning of one.
+
+    Nothing in it belongs to phase 1, and the leg, or the very session, had come up before.
+    """
+    n = negotiation
+    if n.kinds & (_IKEV2 | {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM}):
+        return False
+    return any(
+        situation.conclusions[o].outcome is Outcome.SUCCEEDED
+        and situation.conclusions[o].at <= n.start
+        and (o.session == n.session or not n.local or o.local in ("", n.local))
+        for o in situation.negotiations
+    )
+
+
+def disconnected_with(situation: Situation, codes: frozenset[int]) -> IkeEvent | None:
+    """Return the TunnelDisconnected whose reason is one of `codes`, where no attempt says more.
+
+    With TunnelDiagnosticLog alone the reason is all there is: it names the fault, never the parameter.
+    """
+    if situation.newest:
+        return None
+    return next(
+        (
+            c.mark
+            for c in situation.downs
+            if c.mark is not None and c.mark.kind is Kind.TUNNEL_DOWN and c.mark.code in codes
+        ),
+        None,
+    )
+
+
+SWITCH_ON_IKE_LOG = "Switch on IKEDiagnosticLog on this gateway: TunnelDiagnosticLog gives only a reason, the attempts show the parameter."
+
+SELECTOR_NOTIFIES = frozenset({"TS_UNACCEPTABLE", "SINGLE_PAIR_REQUIRED", "INVALID_ID_INFORMATION"})
+SELECTOR_CODE = 13999
+
+
+def refuses_selectors(negotiation: Negotiation) -> bool:
+    """Whether either side said that the selectors are the reason."""
+    said = negotiation.sent_notifies | negotiation.received_notifies
+    return SELECTOR_CODE in negotiation.codes or bool(SELECTOR_NOTIFIES & said)
+
+
+def refuses_child(situation: Situation, negotiation: Negotiation) -> bool:
+    """Whether a child SA was refused as a policy mismatch: phase 2 by facts 1.4, and not by its selectors."""
+    if not negotiation.refused_policy or negotiation.refused_authentication or refuses_selectors(negotiation):
+        return False
+    return not in_phase_one(negotiation) or rekeys(situation, negotiation)
+
+
+def answered(negotiation: Negotiation) -> bool:
+    """Whether the first message got an answer, whoever began."""
+    return bool(
+        negotiation.kinds & {Kind.SA_INIT_ANSWERED, Kind.RESPONDER_SPI, Kind.MM_PACKET}
+        or (negotiation.initiator is Initiator.AZURE and Kind.IKE_RECEIVED in negotiation.kinds)
+    )

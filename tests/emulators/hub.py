@@ -234,6 +234,9 @@ class Broker(MessagingHandler):  # type: ignore[misc]  # proton has no types
     def on_link_closing(self, event: Event) -> None:
         self.readers.pop(event.link, None)
 
+    def on_transport_error(self, event: Event) -> None:
+        """Say nothing: the SDK always detaches the links of a management session after it has ended the session."""
+
     def forget(self, connection: Connection) -> None:
         self.readers = {link: read for link, read in self.readers.items() if link.connection != connection}
         self.answers = {key: link for key, link in self.answers.items() if key[0] != connection}
@@ -341,6 +344,10 @@ class LocalHub:
             f"Endpoint=sb://127.0.0.1:{self.port};SharedAccessKeyName=RootManageSharedAccessKey;"
             f"SharedAccessKey={KEY};UseDevelopmentEmulator=true{entity}"
         )
+
+    def put(self, hub: str, partition: str, body: bytes) -> None:
+        """Enqueue an event as if somebody had sent it."""
+        self.hubs[hub][int(partition)].append(Message(body=body, inferred=True).encode())
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()

@@ -1,0 +1,90 @@
+"""GatewayFailover: the gateway's other instance took the tunnel over (facts 2.18).
+
+The leg went down on one instance and came up on the other within three minutes; or Azure says that the primary
+changed. Two instances that were up at the same time are two legs of an active-active gateway, not a takeover. A
+manual reset of the gateway looks the same. Inside the hold time nobody is told.
+"""
+
+from __future__ import annotations
+
+from ikestream.episode import Situation
+from ikestream.events import IkeEvent, Kind
+from ikestream.rules.ending import How, endings, evidence, reason, those
+from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.rules.gateway import near
+from ikestream.rules.gateway_maintenance import STALE_PEER, weigh
+from ikestream.rules.signature import prove, reached
+from ikestream.status import Change, State
+from ikestream.times import SECOND
+
+TAKEOVER = 180 * SECOND
+"""Down on one instance and up on the other within this time is a takeover (facts 2.18)."""
+
+
+def judge(situation: Situation) -> Finding | None:
+    """Return the finding if the other instance took the tunnel over."""
+    found = endings(situation)
+    if those(found, How.RECONFIGURED, How.REMOVED, How.DELETED):
+        return None
+    moved = _moved(situation)
+    events = near(situation, Kind.PRIMARY_CHANGED)
+    # The event names the new primary or the old one; which of them is not published.
+    confidence = Confidence.HIGH if moved else weigh(situation, [""] if events else [])
+    if confidence is None:
+        return None
+    if moved:
+        old, new = moved
+        told = f"The tunnel went down on {old} and came up on {new}: the gateway failed over to its other instance."
+    else:
+        told = "The gateway changed its primary instance when the tunnel went down."
+    return Finding(
+        cause=Cause.GATEWAY_FAILOVER,
+        confidence=confidence,
+        explanation=told + reason(found),
+        action_on=ActionOn.AZURE,
+        failed_step=reached(situation.newest[0]) if situation.newest else FailedStep.ESTABLISHED,
+        hypotheses=(
+            Hypothesis(
+                "Somebody reset the gateway, which looks the same",
+                Confidence.MEDIUM,
+                "Read the activity log of the gateway for this minute.",
+            ),
+            STALE_PEER,
+        ),
+        missing_evidence="Who or what caused it: the activity log of the gateway, and Service Health.",
+        evidence=_prove(situation, [*events, *evidence(found)]),
+    )
+
+
+def _moved(situation: Situation) -> tuple[str, str] | None:
+    """Return (instance it left, instance it came up on) if a leg was taken over."""
+    for down in situation.downs:
+        old = _instance(down)
+        up = next((c for c in situation.changes if c.leg == down.leg and c.state is State.UP and c.at > down.at), None)
+        new = _instance(up) if up is not None else ""
+        if up is None or not old or not new or old == new or up.at - down.at > TAKEOVER:
+            continue
+        if not _up_together(situation, {old, new}):
+            return old, new
+    return None
+
+
+def _instance(change: Change) -> str:
+    if change.mark is not None and change.mark.instance:
+        return change.mark.instance
+    return change.negotiation.instance if change.negotiation is not None else ""
+
+
+def _up_together(situation: Situation, both: set[str]) -> bool:
+    up: set[str] = set()
+    for _, mark in sorted(situation.tunnel.marks.items()):
+        if (mark.at or 0) > situation.episode.start:
+            break
+        (up.add if mark.kind is Kind.TUNNEL_UP else up.discard)(mark.instance)
+        if both <= up:
+            return True
+    return False
+
+
+def _prove(situation: Situation, first: list[IkeEvent]) -> tuple[IkeEvent, ...]:
+    return tuple([*first, *prove(situation.newest)][:12])

@@ -1,0 +1,199 @@
+"""Situation -> both sides' phase 2 offers and selectors, joined across the sessions of the tunnel.
+
+One session never shows both sides' wishes: Azure's stand in a session Azure initiated, the peer's in one the peer
+initiated (facts 1.1, 2.4, 2.6). What is older than a day before the newest refusal is not used, and neither is what
+an attempt after the refusal shows that went well: by then one side had been mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ikestream.episode import Situation
+from ikestream.events import IkeEvent, Kind, Proposal, Selector
+from ikestream.offers import Phase, Role, compare_selectors, default_offers, is_default, ranges
+from ikestream.rules.finding import Mismatch, OffersSource, Parameter
+from ikestream.status import Outcome
+from ikestream.tunnel import Initiator, Negotiation
+
+MAX_RANGES = 32
+"""Ranges named per side and end, as many as the offers columns hold."""
+
+
+def usable(situation: Situation, refused_at: int) -> tuple[Negotiation, ...]:
+    """Return the attempts whose offers say something about the refusal, oldest first.
+
+    Counted back from the refusal: counted from now, a verdict would lose its proof by nothing but the passing of time.
+    """
+    oldest = refused_at - situation.times.offers_age
+    return tuple(
+        n for n in situation.negotiations if n.start >= oldest and not _is_later_success(situation, n, refused_at)
+    )
+
+
+def _is_later_success(situation: Situation, n: Negotiation, refused_at: int) -> bool:
+    outcome = situation.conclusions[n].outcome
+    return outcome is Outcome.PENDING or (outcome is Outcome.SUCCEEDED and n.end > refused_at)
+
+
+def _newest(found: Iterable[Negotiation]) -> Negotiation | None:
+    return max(found, key=lambda n: (n.start, n.session), default=None)
+
+
+def change_after(situation: Situation, sessions: Iterable[Negotiation]) -> IkeEvent | None:
+    """Return a configuration change after the older of `sessions`: what that one shows may be out of date."""
+    older = min((n.start for n in sessions), default=situation.until)
+    return next(
+        (
+            e
+            for e in situation.gateway_events
+            if e.kind is Kind.CONFIGURATION and older < (e.at or 0) <= situation.until
+        ),
+        None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Both sides' phase 2 offers as far as known. `sessions` are where the logged ones stand.
+
+    `whole` is whether the peer's list ends where its line ends; a cut one cannot show that nothing is in common.
+    """
+
+    azure: tuple[Proposal, ...]
+    source: OffersSource
+    peer: tuple[Proposal, ...]
+    whole: bool
+    sessions: tuple[Negotiation, ...]
+
+
+def collect_offers(situation: Situation, refused: list[Negotiation], *, with_group: bool) -> Offers:
+    """Return the phase 2 offers that were held against each other in `refused`.
+
+    Azure without a custom policy takes more as responder than it offers as initiator (facts 01), so its role in the
+    refusal decides which default is meant. `with_group` is False where PFS is not negotiated: inside IKE_AUTH.
+    """
+    seen = usable(situation, max(situation.conclusions[n].at for n in refused))
+    azure = _newest(n for n in seen if n.azure_esp)
+    peer = _newest(n for n in refused if n.peer_esp)
+    role = Role.INITIATOR if peer is None else Role.RESPONDER
+    peer = peer or _newest(n for n in seen if n.peer_esp)
+    key = situation.gateway.key
+    offered, source = default_offers(key, Phase.IPSEC, role), OffersSource.ASSUMED_DEFAULT
+    if azure is not None and not _begins_default(azure, key):
+        # Not the default: a custom policy, one and the same for both roles (facts 06 R3).
+        offered, source = azure.azure_esp, OffersSource.LOGGED
+    elif azure is not None and role is Role.INITIATOR and not _cut(azure, Kind.ESP_SENT):
+        source = OffersSource.LOGGED
+    return Offers(
+        azure=offered if with_group else without_group(offered),
+        source=source,
+        peer=peer.peer_esp if peer and with_group else without_group(peer.peer_esp) if peer else (),
+        whole=peer is None or not _cut(peer, Kind.ESP_RECEIVED),
+        sessions=tuple(n for n in (azure, peer) if n is not None),
+    )
+
+
+def without_group(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:
+    """Return the combinations without PFS, each once, in order."""
+    return tuple(dict.fromkeys(replace(p, group="") for p in proposals))
+
+
+def _begins_default(n: Negotiation, gateway: str) -> bool:
+    default = without_group(default_offers(gateway, Phase.IPSEC, Role.INITIATOR))
+    if _cut(n, Kind.ESP_SENT):
+        return without_group(n.azure_esp) == default[: len(n.azure_esp)]
+    return is_default(n.azure_esp, gateway, Phase.IPSEC, Role.INITIATOR)
+
+
+def _cut(n: Negotiation, kind: Kind) -> bool:
+    lines = [e for e in n.events if e.kind is kind]
+    return bool(lines) and all(e.cut for e in lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Selectors:
+    """What each side wants in the tunnel, by end: `local` is behind the gateway, `remote` behind the peer.
+
+    TSi belongs to the initiator (RFC 7296 2.9), so the same payload means the other end when the other side begins.
+    """
+
+    azure_local: tuple[Selector, ...]
+    azure_remote: tuple[Selector, ...]
+    peer_local: tuple[Selector, ...]
+    peer_remote: tuple[Selector, ...]
+    sessions: tuple[Negotiation, ...]
+
+    @property
+    def known(self) -> bool:
+        """Whether both sides' wishes are in the log."""
+        return bool(self.azure_local and self.azure_remote and self.peer_local and self.peer_remote)
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether at one end nothing is common to both sides, so that no child SA is possible."""
+        return self.known and any(compare_selectors(a, p).disjoint for _, a, p in self._ends())
+
+    def _ends(self) -> tuple[tuple[Parameter, tuple[Selector, ...], tuple[Selector, ...]], ...]:
+        return (
+            (Parameter.LOCAL_SELECTORS, self.azure_local, self.peer_local),
+            (Parameter.REMOTE_SELECTORS, self.azure_remote, self.peer_remote),
+        )
+
+    def mismatch(self) -> tuple[Mismatch, ...]:
+        """Return the ends at which the two sides' ranges differ, as unions."""
+        if not self.known:
+            return ()
+        return tuple(
+            Mismatch(end, ranges(azure)[:MAX_RANGES], ranges(peer)[:MAX_RANGES])
+            for end, azure, peer in self._ends()
+            if not compare_selectors(azure, peer).equal
+        )
+
+    def differences(self) -> str:
+        """Say per end what the peer lacks and what it has beyond Azure's ranges."""
+        told = []
+        places = {Parameter.LOCAL_SELECTORS: "behind Azure", Parameter.REMOTE_SELECTORS: "behind the peer"}
+        for end, azure, peer in self._ends():
+            found = compare_selectors(azure, peer)
+            if found.missing:
+                told.append(f"{places[end]} the peer lacks {_list(found.missing)}")
+            if found.too_wide:
+                told.append(f"{places[end]} the peer asks for {_list(found.too_wide)}, which Azure does not have")
+        return "; ".join(told)
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    more = f" and {len(texts) - 4} more" if len(texts) > 4 else ""
+    return ", ".join(texts[:4]) + more
+
+
+def collect_selectors(situation: Situation, refused_at: int) -> Selectors:
+    """Return the newest selectors of both sides."""
+    seen = usable(situation, refused_at)
+    azure = _newest(n for n in seen if n.initiator is Initiator.AZURE and _first(n, Kind.TS_PROPOSED))
+    peer = _newest(n for n in seen if n.initiator is Initiator.PEER and _first(n, Kind.TS_REQUESTED))
+    ours = _first(azure, Kind.TS_PROPOSED) if azure else None
+    theirs = _first(peer, Kind.TS_REQUESTED) if peer else None
+    return Selectors(
+        azure_local=ours.initiator_selectors if ours else (),
+        azure_remote=ours.responder_selectors if ours else (),
+        peer_local=theirs.responder_selectors if theirs else (),
+        peer_remote=theirs.initiator_selectors if theirs else (),
+        sessions=tuple(n for n in (azure, peer) if n is not None),
+    )
+
+
+def _first(n: Negotiation, kind: Kind) -> IkeEvent | None:
+    # The longest payload: a line that was cut lists less, never more.
+    found = [e for e in n.events if e.kind is kind and e.initiator_selectors and e.responder_selectors]
+    return max(
+        found,
+        key=lambda e: (
+            len(e.initiator_selectors) + len(e.responder_selectors),
+            e.initiator_selectors,
+            e.responder_selectors,
+        ),
+        default=None,
+    )

@@ -1,0 +1,76 @@
+"""RekeyFailed: the tunnel was up, its keys could not be renewed, and it went down for that (facts 2.16).
+
+Before the old keys end, either side asks for new ones on the established IKE SA (CREATE_CHILD_SA). If the newest such
+exchange before the drop failed, and the refusal does not speak of proposals, groups or selectors, whose rules come
+first, the drop is the old security association's end. A rekey that failed while the tunnel stayed up is no outage.
+"""
+
+from __future__ import annotations
+
+from ikestream import codes
+from ikestream.episode import Situation
+from ikestream.rules.ending import How, endings, evidence, those
+from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.rules.signature import DH_CODES, prove, rekeys
+from ikestream.status import FAILED, Outcome
+from ikestream.times import HOUR
+from ikestream.tunnel import Negotiation
+
+LEAD = HOUR
+"""A rekey this long before the drop may be the one it lacked: sides begin at 90 to 97 % of at most 8 hours."""
+_OF_OTHERS = frozenset({"NO_PROPOSAL_CHOSEN", "TS_UNACCEPTABLE", "SINGLE_PAIR_REQUIRED", "INVALID_KE_PAYLOAD"})
+
+
+def judge(situation: Situation) -> Finding | None:
+    """Return the finding if the newest rekey before the drop failed."""
+    found = endings(situation)
+    failed = [n for leg in {c.leg for c in situation.downs} if (n := _last_rekey(situation, leg)) is not None]
+    if not failed or those(found, How.VANISHED, How.CRASHED, How.STANDBY, How.RECONFIGURED, How.REMOVED):
+        return None
+    failed.sort(key=lambda n: (n.start, n.session))
+    newest = failed[-1]
+    said = [c.message.rstrip(".") for n in newest.codes if (c := codes.CODES.get(n)) is not None]
+    said += sorted(newest.sent_notifies | newest.received_notifies)
+    return Finding(
+        cause=Cause.REKEY_FAILED,
+        confidence=Confidence.MEDIUM,
+        explanation="The tunnel was up; renewing its keys failed"
+        + (f" ({', '.join(said)})" if said else "")
+        + ", and then the tunnel went down.",
+        action_on=ActionOn.BOTH,
+        failed_step=FailedStep.REKEY,
+        hypotheses=(
+            Hypothesis(
+                "The PFS groups differ, which shows only at a rekey",
+                Confidence.MEDIUM,
+                "Compare the PFS group of the connection's policy with the peer's phase 2 settings.",
+            ),
+            Hypothesis(
+                "Both ends renewed at the same moment and neither gave way",
+                Confidence.LOW,
+                "Read the peer's log at the time of the rekey; choose lifetimes that differ from Azure's.",
+            ),
+        ),
+        missing_evidence="The peer's log at the time of the rekey.",
+        code=next(iter(newest.codes), None),
+        evidence=tuple([*prove(failed, limit=8), *evidence(found)][:12]),
+    )
+
+
+def _last_rekey(situation: Situation, leg: str) -> Negotiation | None:
+    """Return the newest rekey of the leg in the hour before it dropped if it failed by itself, else None."""
+    down = max(c.at for c in situation.downs if c.leg == leg)
+    tried = [
+        n
+        for n in situation.negotiations
+        if (not n.local or not leg or n.local == leg)
+        and down - LEAD <= situation.conclusions[n].at <= down
+        and (situation.conclusions[n].outcome is Outcome.SUCCEEDED or (_failed(situation, n) and rekeys(situation, n)))
+    ]
+    newest = max(tried, key=lambda n: (situation.conclusions[n].at, n.session), default=None)
+    return newest if newest is not None and _failed(situation, newest) else None
+
+
+def _failed(situation: Situation, n: Negotiation) -> bool:
+    named = (n.sent_notifies | n.received_notifies) & _OF_OTHERS or n.refused_policy or DH_CODES & set(n.codes)
+    return situation.conclusions[n].outcome in FAILED and not named and 13999 not in n.codes

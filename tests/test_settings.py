@@ -1,0 +1,143 @@
+"""Settings: what is taken, what is refused and how that is said, and that code and README name the same ones."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from ikestream import settings
+from ikestream.settings import BadSetting, Settings, load
+
+CHECKOUT = Path(__file__).parent.parent
+SOURCES = [CHECKOUT / "function_app.py", *sorted((CHECKOUT / "ikestream").rglob("*.py"))]
+SECRET = "c2VjcmV0LWtleQ=="
+STRING = f"Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey={SECRET}"
+READ = {"IKESTREAM_HUB_NAME": "vpn-logs", "IKESTREAM_CONSUMER_GROUP": "ikestream"}
+
+
+def test_nothing_set_is_no_error() -> None:
+    assert load({}) == Settings()
+    assert not load({}).has_hub
+    assert not load(READ).has_hub
+
+
+def test_an_identity() -> None:
+    found = load(
+        READ
+        | {
+            "IkeStreamHub__fullyQualifiedNamespace": " contoso.servicebus.windows.net ",
+            "IkeStreamHub__credential": "managedIdentity",
+            "IkeStreamHub__clientId": "11111111-2222-3333-4444-555555555555",
+        }
+    )
+    assert found == Settings(
+        namespace="contoso.servicebus.windows.net",
+        managed_identity=True,
+        client_id="11111111-2222-3333-4444-555555555555",
+        hub_name="vpn-logs",
+        consumer_group="ikestream",
+    )
+    assert found.has_hub
+
+
+def test_whoever_is_signed_in() -> None:
+    assert not load(READ | {"IkeStreamHub__fullyQualifiedNamespace": "contoso.servicebus.windows.net"}).managed_identity
+
+
+@pytest.mark.parametrize("more", ["", ";", ";EntityPath=vpn-logs", ";EntityPath=VPN-Logs", ";UseDevelopmentEmulator=true"])
+def test_a_connection_string(more: str) -> None:
+    found = load(READ | {"IkeStreamHub": STRING + more})
+    assert found.connection_string == STRING + more
+    assert found.has_hub
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "told"),
+    [
+        ({"IkeStreamHub": "secret"}, "IkeStreamHub ", "Endpoint=sb://"),
+        ({"IkeStreamHub": "Endpoint=https://contoso/;SharedAccessKey=x"}, "IkeStreamHub ", "Endpoint=sb://"),
+        ({"IkeStreamHub": "Endpoint=sb://contoso/;SharedAccessKeyName=x"}, "IkeStreamHub ", "SharedAccessKey"),
+        ({"IkeStreamHub": STRING + ";EntityPath=other"}, "IkeStreamHub ", "IKESTREAM_HUB_NAME"),
+        ({"IkeStreamHub": STRING, "IKESTREAM_HUB_NAME": ""}, "IKESTREAM_HUB_NAME ", "missing"),
+        ({"IkeStreamHub": STRING, "IKESTREAM_CONSUMER_GROUP": " "}, "IKESTREAM_CONSUMER_GROUP ", "missing"),
+        ({"IKESTREAM_HUB_NAME": "%HUB%"}, "IKESTREAM_HUB_NAME ", "letters"),
+        ({"IkeStreamHub__fullyQualifiedNamespace": "sb://contoso.servicebus.windows.net/"}, "IkeStreamHub__", "host name"),
+        ({"IkeStreamHub__fullyQualifiedNamespace": "contoso"}, "IkeStreamHub__fully", "host name"),
+        ({"IkeStreamHub__fullyQualifiedNamespace": "a.net", "IkeStreamHub": STRING}, "IkeStreamHub ", "both"),
+        ({"IkeStreamHub__credential": SECRET}, "IkeStreamHub__credential ", "managedidentity"),
+        ({"IkeStreamHub__clientId": SECRET}, "IkeStreamHub__clientId ", "GUID"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_what_it_holds_is_not(given: dict[str, str], named: str, told: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        load(READ | given)
+    assert str(refused.value).startswith(named)
+    assert told in str(refused.value)
+    assert SECRET not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert SECRET not in repr(load(READ | {"IkeStreamHub": STRING}))
+
+
+class Asked(Mapping[str, str]):
+    """An environment that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("the environment is looked through")
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_every_setting_is_read_and_no_other() -> None:
+    asked = Asked()
+    load(asked)
+    assert asked.names == set(settings.NAMES)
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    """`os.environ` is handed to `settings.load` by the app; nothing else looks at it."""
+    readers = set()
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            if name in ("environ", "environb", "getenv"):
+                readers.add(source.name)
+    assert readers == {"function_app.py"}
+
+
+def test_every_name_in_the_sources_is_a_setting() -> None:
+    """Also in the words: a docstring that names a setting which does not exist misleads."""
+    prefixed = re.compile(r"\bIKESTREAM_[A-Z0-9_]+|\bIkeStreamHub(?:__\w+)?")
+    found = {name for source in SOURCES for name in prefixed.findall(source.read_text("utf-8"))}
+    assert found <= set(settings.NAMES)
+
+
+def test_every_field_says_which_setting_it_is() -> None:
+    source = ast.parse((CHECKOUT / "ikestream" / "settings.py").read_text("utf-8"))
+    (body,) = (node.body for node in source.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
+    documented = [
+        after.value.value
+        for field, after in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    ]
+    assert {str(text).split("`")[1] for text in documented} == set(settings.NAMES)
+    assert len(documented) == len(settings.NAMES)
+
+
+def test_the_readme_has_a_row_for_each() -> None:
+    table = (CHECKOUT / "README.md").read_text("utf-8").split("<!-- settings -->")[1].split("<!-- end -->")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == set(settings.NAMES)
