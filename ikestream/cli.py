@@ -11,13 +11,12 @@ from datetime import UTC, datetime
 from itertools import chain
 
 import orjson
-from rich.console import Console
 
 from ikestream import __version__, formats
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
 from ikestream.replay import Tally, replay, replay_clockless
-from ikestream.terminal import TOOLS, notes, print_line, progress, verdicts
+from ikestream.terminal import TOOLS, Screen, notes, print_line, progress, verdicts
 
 OK, FOUND, UNREADABLE = 0, 1, 2
 
@@ -97,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument(
         "--instance", default="", metavar="N", help="only this gateway instance: 0, 1 or its whole name"
     )
-    events.add_argument("--session", type=_session, default="", metavar="ID", help="only this SESSION_ID, or those that begin so")
+    events.add_argument(
+        "--session", type=_session, default="", metavar="ID", help="only this SESSION_ID, or those that begin so"
+    )
     events.add_argument(
         "--sort", choices=["asc", "desc"], default="asc", help="oldest first (asc, default) or newest first"
     )
@@ -148,17 +149,19 @@ def _session(text: str) -> str:
 def _events(options: argparse.Namespace) -> int:
     tally = Tally()
     problems: list[formats.Problem] = []
-    errors = Console(stderr=True, highlight=False)
-    wanted = Filter(options.since, options.until, options.remote_ip or "", options.instance, options.session, options.all)
+    errors = Screen(stderr=True)
+    wanted = Filter(
+        options.since, options.until, options.remote_ip or "", options.instance, options.session, options.all
+    )
     with progress(errors) as advance:
         found = formats.records(options.paths, report=problems.append, gateway=options.gateway, progress=advance)
         lines = select(found, wanted, tally.count, newest_first=options.sort == "desc")
         first = next(lines, None)
     shown = 0
-    out = sys.stdout.buffer if options.output == "json" else Console(highlight=False)
+    out = sys.stdout.buffer if options.output == "json" else Screen()
     for line in chain([first] if first else [], lines):
         shown += 1
-        if isinstance(out, Console):
+        if isinstance(out, Screen):
             print_line(out, line, header=shown == 1)
         else:
             out.write(orjson.dumps(line) + b"\n")
@@ -171,7 +174,7 @@ def _events(options: argparse.Namespace) -> int:
 
 def _diagnose(options: argparse.Namespace) -> int:
     tally = Tally()
-    errors = Console(stderr=True, highlight=False)
+    errors = Screen(stderr=True)
     with progress(errors) as advance:
         rows: list[Row] = []
         last: dict[str, Row] = {}
@@ -188,7 +191,7 @@ def _diagnose(options: argparse.Namespace) -> int:
     else:
         chosen = options.commands or ["az"]
         tools = [tool for tool in TOOLS if tool.lower() in chosen or "all" in chosen]
-        verdicts(Console(highlight=False), list(last.values()), tally, tools)
+        verdicts(Screen(), list(last.values()), tally, tools)
     notes(errors, saved.problems, tally, records=options.output == "json")
     if any(problem.fatal for problem in saved.problems):
         return UNREADABLE

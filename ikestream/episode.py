@@ -17,7 +17,7 @@ GATEWAY_EVENTS = frozenset({Kind.CONFIGURATION, Kind.MAINTENANCE, Kind.PRIMARY_C
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One outage: its down intervals, in order. `up` is when it came back for good, None while it has not."""
+    """One outage: its down intervals, in order. `up` is when it came back for good, or was removed, None until then."""
 
     downs: tuple[Interval, ...]
     up: int | None
@@ -26,6 +26,11 @@ class Episode:
     def start(self) -> int:
         """When the last leg went down."""
         return self.downs[0].start
+
+    @property
+    def removed(self) -> bool:
+        """Whether it ended because the connection is no more."""
+        return self.up is not None and self.downs[-1].removed
 
     def down_time(self) -> int | None:
         """Return the sum of down time in ms, None while it is open."""
@@ -114,7 +119,7 @@ def _held(down: Interval, gateway: Gateway, timeline: Timeline, now: int, times:
     )
     due = down.start + (times.hold_near_gateway_event if near else times.hold)
     if down.end is not None:
-        return down.end >= due
+        return down.removed or down.end >= due
     deadlines.add(due)
     if now < due:
         return False

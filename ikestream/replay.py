@@ -1,7 +1,8 @@
 """Records of a saved log -> rows: learning and telling with the log's own clock.
 
-Records with times come in event-time order; a tunnel is judged at each instant at which something about it may
-change, and after the last record the clock runs on until no deadline is pending. Records without times have no
+Records with times come in event-time order; a tunnel is judged at the first tick after each instant at which
+something about it may change, and after the last record the clock runs on until no deadline is pending. Records
+without times have no
 clock: their place in the file stands in for it, no hold applies, and one definite refusal is enough.
 """
 
@@ -42,15 +43,15 @@ class Tally:
 
 def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Yield every revision in the order told, for records with times in event-time order."""
-    store = MemoryStore(peers)
+    store = MemoryStore(peers, grid=TICK)
     for record in records:
         event = read(record)
         tally.count(event)
         at = event.at or 0
         while (due := store.next_due()) is not None and due < at:
             yield from tell(store, due, LIVE, Pace.REPLAY)
-        # Judged when the app would: at its next tick, not inside the batch that brought the record.
-        store.learn(event, at + TICK)
+        # Nothing a record brings can be told before the hold, and earlier deadlines stand beside it.
+        store.learn(event, at + LIVE.hold)
     now = 0
     while (due := store.next_due()) is not None:
         now = due

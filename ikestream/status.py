@@ -6,11 +6,12 @@ a pure function of the facts and of `now`, the instant up to which everything ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
+from ikestream import codes
 from ikestream.events import IkeEvent, Kind
 from ikestream.times import Times
 from ikestream.tunnel import SA_ENDS, Attempt, Attempts, Gateway, Initiator, Negotiation, Tunnel
@@ -67,10 +68,14 @@ class LegStatus:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A time in which the tunnel was down: all expected legs, none up. `end` is None while it lasts."""
+    """A time in which the tunnel was down: all expected legs, none up. `end` is None while it lasts.
+
+    `removed` says that it ended because the connection was removed from Azure, not because the tunnel came back.
+    """
 
     start: int
     end: int | None
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class Timeline:
 TIMED_OUT = frozenset({13805, 13813, 13814, 13815, 258})
 """Negotiation timed out, no response, took too long, the wait operation timed out (facts 1.3)."""
 PEER_VANISHED = 13886
+REMOVED = "tunnelremoved"
+"""In the folded reason of a TunnelDisconnected: an internal name, used if seen (facts 1.4)."""
 
 
 def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
@@ -164,7 +171,7 @@ def observe(
         conclusions=conclusions,
         attempts=attempts,
         changes=tuple(changes),
-        downs=_downs(changes),
+        downs=tuple(_cut(_downs(changes), tunnel, conclusions, now, times, deadlines)),
         legs=tuple(_newest(leg, leg_of, changes) for leg in leg_of.names),
         deadlines=frozenset(d for d in deadlines if d > now),
         pending=any(c.outcome is Outcome.PENDING for c in conclusions.values()),
@@ -399,6 +406,46 @@ def _downs(changes: list[Change]) -> tuple[Interval, ...]:
     if start is not None:
         downs.append(Interval(start, None))
     return tuple(downs)
+
+
+def _cut(
+    downs: Iterable[Interval],
+    tunnel: Tunnel,
+    conclusions: dict[Negotiation, Conclusion],
+    now: int,
+    times: Times,
+    deadlines: set[int],
+) -> Iterator[Interval]:
+    """Yield the times down, ended where the connection was removed; attempts that fail later begin another one.
+
+    Unless the tunnel is back within the hold: then it was replaced, not removed.
+    """
+    removals = [
+        e.at or 0
+        for _, e in sorted(tunnel.marks.items())
+        if e.kind is Kind.TUNNEL_DOWN and REMOVED in codes.fold(e.text)
+    ]
+    deadlines.update(at + times.hold_near_gateway_event for at in removals)
+    for down in downs:
+        start: int | None = down.start
+        end = now if down.end is None else down.end
+        for at in removals:
+            if start is None or not start <= at or end - at < times.hold_near_gateway_event:
+                continue
+            yield Interval(start, at, removed=True)
+            # The peer may go on dialling a connection that is no more; Azure never does.
+            start = min(
+                (
+                    concluded.at
+                    for n, concluded in conclusions.items()
+                    if concluded.outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED)
+                    and at < n.start < end
+                    and (n.initiator is Initiator.AZURE or n.reached_auth)
+                ),
+                default=None,
+            )
+        if start is not None:
+            yield Interval(start, down.end)
 
 
 def _newest(leg: str, legs: _Legs, changes: list[Change]) -> LegStatus:

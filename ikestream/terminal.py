@@ -29,6 +29,17 @@ MAX_NOTES = 8
 MIN_MESSAGE = 40
 
 
+class Screen(Console):
+    """A terminal, or whatever stands for one; nothing in it highlights or guesses."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Let the command line decide what a reader that has gone means; rich would exit with status 1."""
+        raise BrokenPipeError
+
+
 def plain(text: str) -> str:
     """Return `text` with every control, format and surrogate character written out, on one line."""
     return "".join(

@@ -13,7 +13,7 @@ from ikestream.fold import fold
 from ikestream.incident import Ledger, Pace, Row, Wanted, revise
 from ikestream.status import observe
 from ikestream.stores.memory import MemoryStore
-from ikestream.times import CLOCKLESS, FLOOR, LIVE, Times
+from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.tunnel import Gateway, Negotiation, Tunnel
 from ikestream.verdict import want
 
@@ -40,6 +40,8 @@ def judge(
         timeline = observe(gateway, tunnel, extra, now, times)
         found, since, more = episodes(timeline, gateway, now, times)
         deadlines.update(timeline.deadlines, more)
+        # What the gateway and its other tunnels did then may be written later, and is nobody's deadline.
+        deadlines.update(episode.start + times.gateway_event_window + WORST_DELAY for episode in found)
         for episode in found:
             situation = settle(situate(gateway, tunnel, timeline, episode, now, times))
             incident = want(situation, timeline, scope, clockless=clockless)

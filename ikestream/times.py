@@ -86,7 +86,7 @@ REVISION_SPACING = MINUTE
 """A change is told at most this often; opening and resolving are told at once."""
 
 TICK = 15 * SECOND
-"""How often the app tells; the command line waits as long after a record before it judges."""
+"""How often the app tells."""
 
 EXPECTED_LEG_AGE = 30 * DAY
 """A leg that was up within this time is expected to be up; a tunnel unheard of for this long is no longer observed."""

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 from ikestream import codes, remedy
+from ikestream.changes import Changed, compare
 from ikestream.columns import SCHEMA_VERSION
 from ikestream.episode import Situation
 from ikestream.events import Kind, Proposal
 from ikestream.incident import Row, Wanted
 from ikestream.rules import diagnose
 from ikestream.rules.finding import TITLES, Cause, Finding
+from ikestream.rules.on_demand import is_on_demand
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
 from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Initiator, Negotiation, gather
@@ -33,6 +35,8 @@ class Span:
 
 def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: bool) -> Wanted | None:
     """Return the incident that this episode is, None if the rules find that it is none."""
+    if is_on_demand(situation.tunnel, timeline, situation.episode, situation.times):
+        return None
     finding = diagnose(situation)
     if finding is None:
         return None
@@ -47,12 +51,13 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
     down_time = episode.down_time()
     found = codes.CODES.get(finding.code) if finding.code else None
     cure = remedy.cure(finding, names, _agree(situation.last_good))
+    changed = compare(situation)
     behind = gather(situation.attempts[n] for n in situation.failed)
     content: Row = {
         "Kind": "Outage",
         "Scope": "Tunnel",
         "State": "Resolved" if resolved else "Open",
-        "Resolution": "Recovered" if resolved else None,
+        "Resolution": ("Removed" if episode.removed else "Recovered") if resolved else None,
         "MergedInto": None,
         "Severity": finding.severity.value,
         "Cause": finding.cause.value,
@@ -78,7 +83,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "DurationSeconds": None if down_time is None or clockless else down_time / 1000,
         "Attempts": min(len(behind.identities), MAX_ATTEMPTS),
         "Summary": _summarise(situation, finding, resolved=resolved),
-        "Explanation": _explain(situation, finding, clockless=clockless),
+        "Explanation": _explain(situation, finding, changed, clockless=clockless),
         "Fix": cure.fix,
         "FixCommands": [
             {
@@ -102,10 +107,8 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "PeerOffers": _offers(finding.peer_offers),
         "OffersSource": finding.offers_source.value if finding.offers_source else None,
         "ChangedSince": [
-            {"What": e.name or e.kind.value, "Before": None, "Now": None, "Side": "Azure", "At": when(e.at)}
-            for e in situation.gateway_events
-            if e.kind is Kind.CONFIGURATION
-            and episode.start - situation.times.configuration_lead <= (e.at or 0) <= episode.start
+            {"What": c.what, "Before": c.before or None, "Now": c.now or None, "Side": c.side.value, "At": when(c.at)}
+            for c in changed
         ],
         "FailedStep": finding.failed_step.value if finding.failed_step else None,
         "ActionOn": finding.action_on.value,
@@ -196,6 +199,8 @@ def _agree(last_good: Negotiation | None) -> remedy.Agreed:
 def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str:
     tunnel = f"The tunnel to {situation.tunnel.remote}"
     state = "was down and is up again" if resolved else "is down"
+    if situation.episode.removed:
+        state = "is gone from Azure"
     what = TITLES[finding.cause]
     if finding.mismatch:
         what += ": " + "; ".join(
@@ -204,13 +209,16 @@ def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str
     return f"{tunnel} {state}: {what}."
 
 
-def _explain(situation: Situation, finding: Finding, *, clockless: bool) -> str:
+def _explain(situation: Situation, finding: Finding, changed: Iterable[Changed], *, clockless: bool) -> str:
     spans = trace(situation)
     parts: list[str] = []
     if situation.last_good is not None and not clockless:
         parts.append(
             f"It was up before: last good negotiation {iso(situation.conclusions[situation.last_good].at)[:19].replace('T', ' ')} UTC."
         )
+    differs = list(dict.fromkeys(f"{c.side}'s {c.what}" for c in changed if c.before))
+    if differs:
+        parts.append(f"Changed since: {', '.join(differs)}.")
     if len(spans) > 1 and not clockless:
         parts += [f"{_when(span)}: {TITLES[span.cause]}." for span in spans[:-1]]
         parts.append(f"Since {iso(spans[-1].first)[:19].replace('T', ' ')} UTC:")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import orjson
 import pytest
 from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient
 
-from ikestream import columns, envelope
+from ikestream import columns, envelope, settings
+from ikestream.sinks import console
 from tests.emulators.host import CHECKOUT, HubEvent, Worker, deploy, messages
 from tests.emulators.hub import KEY, LocalHub
 
@@ -32,8 +36,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def start(deployed: tuple[Path, Path], tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as running:
 
-        def started(settings: Mapping[str, str] = {}, level: str = "INFO") -> Worker:
-            worker = running.enter_context(Worker(*deployed, tmp_path, settings, level))
+        def started(given: Mapping[str, str] = {}, level: str = "INFO") -> Worker:
+            worker = running.enter_context(Worker(*deployed, tmp_path, given, level))
             status = worker.start()
             assert status.status == status.Success, status.exception.message
             return worker
@@ -102,20 +106,69 @@ def test_the_checkpoint_waits_for_a_batch_that_fails(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "named"),
+    ("given", "named"),
     [
         ({"IkeStreamHub": "AccountKey=c2VjcmV0", "IKESTREAM_HUB_NAME": "vpn"}, "IKESTREAM_CONSUMER_GROUP"),
         ({"IkeStreamHub__fullyQualifiedNamespace": "https://contoso"}, "IkeStreamHub__fullyQualifiedNamespace"),
     ],
 )
 def test_a_wrong_setting_is_named_at_the_start(
-    deployed: tuple[Path, Path], tmp_path: Path, settings: dict[str, str], named: str
+    deployed: tuple[Path, Path], tmp_path: Path, given: dict[str, str], named: str
 ) -> None:
-    with Worker(*deployed, tmp_path, settings) as worker:
+    with Worker(*deployed, tmp_path, given) as worker:
         status = worker.start()
         assert status.status == status.Failure
         assert named in status.exception.message
         assert "c2VjcmV0" not in status.exception.message + status.exception.stack_trace
+
+
+def between(least: int, most: int) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int) and least <= value <= most
+
+
+LEVELS = ("Trace", "Debug", "Information", "Warning", "Error", "Critical", "None")
+# What the documentation of host.json 2.0 and of the Event Hubs extension 5.x and 6.x lists, with what may stand there.
+HOST_JSON: dict[str, Callable[[Any], bool]] = {
+    "version": lambda value: value == "2.0",
+    "logging.applicationInsights.samplingSettings.isEnabled": lambda value: isinstance(value, bool),
+    "logging.applicationInsights.samplingSettings.excludedTypes": lambda value: (
+        set(value.split(";")) <= {"Dependency", "Event", "Exception", "PageView", "Request", "Trace"}
+    ),
+    "logging.logLevel.default": lambda value: value in LEVELS,
+    "logging.logLevel.Azure.Core": lambda value: value in LEVELS,
+    "logging.logLevel.Azure.Messaging.EventHubs": lambda value: value in LEVELS,
+    "extensionBundle.id": lambda value: value == "Microsoft.Azure.Functions.ExtensionBundle",
+    "extensionBundle.version": lambda value: value == "[4.*, 5.0.0)",  # the bundles of Functions v4
+    "extensions.eventHubs.maxEventBatchSize": between(1, 10_000),
+    "extensions.eventHubs.minEventBatchSize": between(1, 1),  # more would wait for a batch to fill
+    "extensions.eventHubs.prefetchCount": between(1, 2_000),
+    "extensions.eventHubs.batchCheckpointFrequency": between(1, 1),  # more hinders scaling in
+    # Of a hub without checkpoints everything is read: a first deployment learns what happened before it.
+    "extensions.eventHubs.initialOffsetOptions.type": lambda value: value == "fromStart",
+    "functionTimeout": lambda value: re.fullmatch(r"00:(0[1-9]|10):00", value) is not None,  # Consumption: 10 minutes
+}
+
+
+def leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from leaves(inner, f"{path}.{name}" if path else name)
+    else:
+        yield path, value
+
+
+def test_host_json_is_one_that_functions_v4_takes() -> None:
+    document = json.loads((CHECKOUT / "host.json").read_bytes())
+    wrong = {name: value for name, value in leaves(document) if name not in HOST_JSON or not HOST_JSON[name](value)}
+    assert wrong == {}
+    hub = document["extensions"]["eventHubs"]
+    assert hub["minEventBatchSize"] <= hub["maxEventBatchSize"] <= hub["prefetchCount"]
+
+
+def test_what_a_binding_leaves_to_the_host_is_a_setting(start: Start) -> None:
+    bindings = [json.loads(function.raw_bindings[0]) for function in start().functions.values()]
+    referred = {name for binding in bindings for name in re.findall(r"%([^%]*)%", json.dumps(binding))}
+    assert referred | {binding["connection"] for binding in bindings if "connection" in binding} <= set(settings.NAMES)
 
 
 # --- learned and told ---------------------------------------------------------------------------------------------
@@ -157,7 +210,9 @@ def test_redelivery_changes_nothing(start: Start) -> None:
 def test_a_body_that_cannot_be_decoded_is_a_dead_letter_and_blocks_nothing(start: Start) -> None:
     worker = start()
     key, policy = bodies(ended=ago(120))
-    assert succeeded(worker.learn(events(key, b"\xffno json\n", policy, b"", enqueued=ago(119), first=7), partition="3"))
+    assert succeeded(
+        worker.learn(events(key, b"\xffno json\n", policy, b"", enqueued=ago(119), first=7), partition="3")
+    )
     dead = [line for line in worker.logged if "dead letter" in line]
     assert [line.split(" reason=")[0] for line in dead] == [
         "ERROR ikestream: dead letter partition=3 offset=800 sequence=8 bytes=9",
@@ -199,6 +254,31 @@ def test_many_unread_lines_are_logged_by_shape_and_within_bounds(start: Start) -
     assert len(unread) == 11
     assert unread[-1] == "WARNING ikestream: unread lines of 16 more shapes"
     assert len(worker.logged) == 12  # no line of the log is another's
+
+
+class FullDisk(io.BytesIO):
+    """Takes nothing until there is room."""
+
+    room = False
+
+    def flush(self) -> None:
+        if not self.room:
+            raise OSError(28, "No space left on device")
+
+
+def test_what_could_not_be_written_is_written_at_the_next_tick() -> None:
+    disk = FullDisk()
+    outbox: list[dict[str, Any]] = [{"Revision": 1, "Summary": "a\nb"}]
+    with pytest.raises(OSError, match="No space"):
+        console.deliver(outbox, disk)
+    assert len(outbox) == 1
+    disk.room = True
+    disk.truncate(0)
+    disk.seek(0)
+    outbox.append({"Revision": 2})
+    console.deliver(outbox, disk)
+    assert outbox == []
+    assert [json.loads(line)["Revision"] for line in disk.getvalue().splitlines()] == [1, 2]
 
 
 # --- with a hub ---------------------------------------------------------------------------------------------------
@@ -247,11 +327,13 @@ def test_from_the_hub_to_the_verdict(start: Start) -> None:
         key, policy = bodies(ended=ago(120))
         send(hub, {"0": [key], "2": [b"not json", policy]})
         worker = start(connected(hub))
-        assert succeeded(worker.learn(receive(hub, "0", 1), partition="0"))
+        with ThreadPoolExecutor() as pool:
+            first, second = pool.map(receive, (hub, hub), ("0", "2"), (1, 2))
+        assert succeeded(worker.learn(first, partition="0"))
         # What is known now would be an outage, but what partition 2 holds could be its end.
         assert succeeded(worker.tell())
         assert worker.rows == []
-        assert succeeded(worker.learn(receive(hub, "2", 2), partition="2"))
+        assert succeeded(worker.learn(second, partition="2"))
         assert succeeded(worker.tell())
         assert {row["Cause"] for row in worker.rows} == {"PreSharedKeyMismatch", "IkePolicyMismatch"}
 

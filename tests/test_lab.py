@@ -137,6 +137,9 @@ def test_the_injected_difference_is_the_nearest_one(phase: Phase) -> None:
         policy = lab.policy(custom=phase is Phase.IKE and seed % 2 == 0)
         accepted = policy.ike if phase is Phase.IKE else policy.esp_accepted
         offers, difference = miss(Random(seed), accepted, phase)
+        if difference.parameter in ("IpsecEncryption", "IpsecIntegrity"):  # then PFS is not compared: no line prints it
+            accepted = tuple(replace(p, group="") for p in accepted)
+            offers = tuple(replace(p, group="") for p in offers)
         found = compare(accepted, offers, phase)
         assert not found.common
         (mismatch,) = found.mismatch

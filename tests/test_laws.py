@@ -29,7 +29,7 @@ from ikestream.lab.faults import (
     wrong_key_both_try,
     wrong_key_mended,
 )
-from ikestream.lab.healthy import on_demand_peer, takeover
+from ikestream.lab.healthy import strangers_knock, takeover
 from ikestream.lab.strangers import scan
 from ikestream.replay import Tally, replay, replay_clockless
 from ikestream.rules import RULES
@@ -145,7 +145,7 @@ def test_lines_of_real_words_in_any_order_are_read_and_judged(messages: list[str
 # --- law 2: order-proof -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(streams(), st.integers(0, 2**32))
 def test_any_stream_ends_the_same_however_it_is_delivered(records: list[Record], seed: int) -> None:
     random = Random(seed)
@@ -181,7 +181,7 @@ def test_hours_of_retries_end_the_same_however_they_are_delivered(mended: bool) 
         site.run(HOUR)
     expected = told(in_order(lab.log.records))
 
-    for seed in SEEDS[:3]:
+    for seed in SEEDS[:2]:
         random = Random(seed)
         assert told(as_delivered(post(lab.log.records, random), random)) == expected, seed
 
@@ -236,15 +236,11 @@ def test_a_lagging_partition_holds_back_what_silence_would_say() -> None:
 
 # --- law 5: a healthy stream opens no outage ----------------------------------------------------------------------
 
-NO_ON_DEMAND_RULE = pytest.mark.xfail(
-    strict=True, reason="TunnelDisconnected is certain; no rule knows on-demand legs yet"
-)
 HEALTHY_CASES = [
     pytest.param(
         scenario,
         tunnel_log,
         id=f"{scenario.__name__}-{'tunnel log' if tunnel_log else 'IKE log only'}",
-        marks=NO_ON_DEMAND_RULE if scenario is on_demand_peer and tunnel_log else (),
     )
     for scenario in HEALTHY
     for tunnel_log in (True, False)
@@ -276,7 +272,7 @@ def outages(rows: Iterable[Row], story: Story) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("tunnel_log", [True, False], ids=["tunnel log", "IKE log only"])
 def test_strangers_are_never_tunnels(tunnel_log: bool) -> None:
     for seed in range(8):
-        story = next(s for s in HEALTHY if s.__name__ == "strangers_knock")(Lab(seed, tunnel_log=tunnel_log))
+        story = strangers_knock(Lab(seed, tunnel_log=tunnel_log))
         store = MemoryStore()
         batch.learn(store, post(story.records, Random(seed)))
         known = {
@@ -293,7 +289,7 @@ def test_strangers_are_never_tunnels(tunnel_log: bool) -> None:
 
 @pytest.mark.parametrize("scenario", named(FAULTS))
 def test_the_injected_fault_is_the_one_named(scenario: Scenario) -> None:
-    for seed in range(6):
+    for seed in SEEDS:
         story = scenario(Lab(seed))
         end = max(r.at or 0 for r in story.records)
         rows = [row for row in in_order(story.records) if row["TimeGenerated"] < _iso(end + 2 * HOUR)]
@@ -392,6 +388,6 @@ def test_flooded_sessions_end_the_same_however_delivered() -> None:
     ]
     expected = told(in_order(records))
 
-    for seed in SEEDS[:3]:
+    for seed in SEEDS[:2]:
         random = Random(seed)
         assert told(as_delivered(post(records, random), random)) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ikestream.settings import BadSetting, Settings, load
 
 CHECKOUT = Path(__file__).parent.parent
 SOURCES = [CHECKOUT / "function_app.py", *sorted((CHECKOUT / "ikestream").rglob("*.py"))]
-SECRET = "c2VjcmV0LWtleQ=="
+SECRET = "c2VjcmV0LWtleQ=="  # noqa: S105 - what must not be seen
 STRING = f"Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey={SECRET}"
 READ = {"IKESTREAM_HUB_NAME": "vpn-logs", "IKESTREAM_CONSUMER_GROUP": "ikestream"}
 
@@ -48,7 +49,9 @@ def test_whoever_is_signed_in() -> None:
     assert not load(READ | {"IkeStreamHub__fullyQualifiedNamespace": "contoso.servicebus.windows.net"}).managed_identity
 
 
-@pytest.mark.parametrize("more", ["", ";", ";EntityPath=vpn-logs", ";EntityPath=VPN-Logs", ";UseDevelopmentEmulator=true"])
+@pytest.mark.parametrize(
+    "more", ["", ";", ";EntityPath=vpn-logs", ";EntityPath=VPN-Logs", ";UseDevelopmentEmulator=true"]
+)
 def test_a_connection_string(more: str) -> None:
     found = load(READ | {"IkeStreamHub": STRING + more})
     assert found.connection_string == STRING + more
@@ -65,7 +68,11 @@ def test_a_connection_string(more: str) -> None:
         ({"IkeStreamHub": STRING, "IKESTREAM_HUB_NAME": ""}, "IKESTREAM_HUB_NAME ", "missing"),
         ({"IkeStreamHub": STRING, "IKESTREAM_CONSUMER_GROUP": " "}, "IKESTREAM_CONSUMER_GROUP ", "missing"),
         ({"IKESTREAM_HUB_NAME": "%HUB%"}, "IKESTREAM_HUB_NAME ", "letters"),
-        ({"IkeStreamHub__fullyQualifiedNamespace": "sb://contoso.servicebus.windows.net/"}, "IkeStreamHub__", "host name"),
+        (
+            {"IkeStreamHub__fullyQualifiedNamespace": "sb://contoso.servicebus.windows.net/"},
+            "IkeStreamHub__",
+            "host name",
+        ),
         ({"IkeStreamHub__fullyQualifiedNamespace": "contoso"}, "IkeStreamHub__fully", "host name"),
         ({"IkeStreamHub__fullyQualifiedNamespace": "a.net", "IkeStreamHub": STRING}, "IkeStreamHub ", "both"),
         ({"IkeStreamHub__credential": SECRET}, "IkeStreamHub__credential ", "managedidentity"),
@@ -131,7 +138,7 @@ def test_every_field_says_which_setting_it_is() -> None:
     (body,) = (node.body for node in source.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
     documented = [
         after.value.value
-        for field, after in zip(body, body[1:], strict=False)
+        for field, after in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
     ]
     assert {str(text).split("`")[1] for text in documented} == set(settings.NAMES)

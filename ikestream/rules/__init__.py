@@ -10,16 +10,68 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ikestream.episode import Situation
-from ikestream.rules import ike_policy_mismatch, pre_shared_key_mismatch, unclassified
+from ikestream.rules import (
+    certificate_authentication_failed,
+    configuration_changed,
+    connection_mode_refused,
+    gateway_failover,
+    gateway_maintenance,
+    ike_policy_mismatch,
+    ike_version_mismatch,
+    ipsec_policy_mismatch,
+    malformed_ike,
+    nat_traversal_blocked,
+    negotiation_stalled,
+    peer_disconnected,
+    peer_not_responding,
+    peer_stopped_responding,
+    pfs_mismatch,
+    pre_shared_key_mismatch,
+    rekey_failed,
+    traffic_selector_mismatch,
+    unclassified,
+)
 from ikestream.rules.finding import Finding
 
 Rule: TypeAlias = Callable[[Situation], Finding | None]
 
 RULES: tuple[Rule, ...] = (
-    # A failed AUTH proves that phase 1 was agreed, so the key is the more specific reason of the two.
+    # The same failed AUTH as with keys; that it was a certificate is the more that the log says.
+    certificate_authentication_failed.judge,
+    # A failed AUTH proves that phase 1 was agreed, so the key is more specific than any refusal of a proposal.
     pre_shared_key_mismatch.judge,
+    # Beyond AUTH: selectors are named as the reason, so they go before the policy, whose notify says less.
+    traffic_selector_mismatch.judge,
+    # A refusal when a child is renewed is PFS unless encryption or integrity differ: before the general one.
+    pfs_mismatch.judge,
+    # A refusal of the child, with nothing above explaining it.
+    ipsec_policy_mismatch.judge,
+    # In SA_INIT: what names its reason in so many words goes before a refused proposal.
+    ike_version_mismatch.judge,
+    connection_mode_refused.judge,
     # A refusal in SA_INIT, with nothing of the newest attempts beyond it.
     ike_policy_mismatch.judge,
+    # Unreadable messages say least of all that is said: every refusal above goes before.
+    malformed_ike.judge,
+    # It was up, went down, and nothing was refused since. Azure's own word that a change did it needs no reading.
+    configuration_changed.judge,
+    # The gateway explains what its tunnels say: peers that fall silent by the dozen, a takeover on a maintained host.
+    gateway_maintenance.judge,
+    gateway_failover.judge,
+    # A peer that went silent leaves rekeys unanswered too, and Azure's later attempts.
+    peer_stopped_responding.judge,
+    # A side that cannot renew its keys gives the tunnel up with a delete.
+    rekey_failed.judge,
+    # '13885' beside a configuration that was written is Azure's delete rather than the peer's.
+    configuration_changed.judge_by_time,
+    # The peer's delete, and nobody's attempt has failed since: one that did says more, and what follows judges it.
+    peer_disconnected.judge,
+    # From here on nothing was said, and the causes rest on silence: the further it came, the more specific.
+    nat_traversal_blocked.judge,
+    # Half-way and silent, on whichever port.
+    negotiation_stalled.judge,
+    # Nothing came back at all.
+    peer_not_responding.judge,
     # Down, and none of the above: what is known is told, the reason is not guessed.
     unclassified.judge,
 )

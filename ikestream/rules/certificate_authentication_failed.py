@@ -16,6 +16,7 @@ from ikestream.times import CLOCKLESS, DAY, MINUTE
 from ikestream.tunnel import CERTIFICATE_CODES, Negotiation
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
+AUTHENTICATION_CODES = frozenset({13801, 13826})
 CERTIFICATE = "certificate"
 NEAR_MIDNIGHT = 5 * MINUTE
 """Certificates end at midnight more often than chance would have it."""
@@ -23,7 +24,8 @@ NEAR_MIDNIGHT = 5 * MINUTE
 
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures show a certificate that was not accepted."""
-    mark = disconnected_with(situation, CERTIFICATE_CODES)
+    uses = any(n.auth_method == CERTIFICATE for n in situation.negotiations)
+    mark = disconnected_with(situation, CERTIFICATE_CODES | (AUTHENTICATION_CODES if uses else frozenset()))
     if mark is not None:
         return _by_reason(mark)
     shown = [n for n in situation.newest if n.refused_authentication and _by_certificate(situation, n)]

@@ -14,9 +14,9 @@ from enum import StrEnum
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
-from ikestream.status import Change, Outcome, State
+from ikestream.status import REMOVED, Change, Outcome, State
 from ikestream.times import SECOND
-from ikestream.tunnel import Negotiation
+from ikestream.tunnel import Negotiation, Tunnel
 
 AZURE_IKE_LIFETIME = 28_800 * SECOND
 """Azure's main mode lifetime (POL)."""
@@ -64,7 +64,7 @@ _BY_CODE = {
 }
 _BY_REASON: tuple[tuple[tuple[str, ...], How], ...] = (
     (("standbychanged",), How.STANDBY),
-    (("tunnelremoved",), How.REMOVED),
+    ((REMOVED,), How.REMOVED),
     (("dpd", "deadpeer", "peerstoppedresponding"), How.VANISHED),
     (("remotecrash",), How.CRASHED),
     (("remotelytriggered", "remotetriggered", "remotedelete", "remotedisconnect", "receivedmmdelete"), How.DELETED),
@@ -80,7 +80,9 @@ def endings(situation: Situation) -> tuple[Ending, ...]:
     """Return how the legs ended that went down when the episode began, in event order."""
     found: dict[tuple[int, str, str], Ending] = {}
     for change in situation.downs:
-        for event in _lines(situation, change):
+        for event in written_about(situation.tunnel, change, situation.times.grace):
+            if (event.at or 0) > situation.until:
+                continue
             found[event.at or 0, event.message, event.text] = Ending(_how(situation, change, event), event)
     return tuple(found[key] for key in sorted(found))
 
@@ -123,17 +125,15 @@ def attempts_after(situation: Situation) -> list[Negotiation]:
     return [n for n in situation.failed if situation.conclusions[n].at >= start and n.kinds & _BEGINS]
 
 
-def _lines(situation: Situation, change: Change) -> list[IkeEvent]:
-    # The other log's line about the same end stands seconds away: the two are not written at one instant.
-    tunnel = situation.tunnel
+def written_about(tunnel: Tunnel, down: Change, grace: int) -> list[IkeEvent]:
+    """Return the lines about a leg's end. The other log's line stands seconds away: they are not written at one instant."""
     near = [
         e
         for e in (*tunnel.ends.values(), *(m for m in tunnel.marks.values() if m.kind is Kind.TUNNEL_DOWN))
-        if abs((e.at or 0) - change.at) <= (AT_ONCE if e.code == DELETED_EARLY else situation.times.grace)
-        and (e.at or 0) <= situation.until
-        and (not e.local or not change.leg or change.leg in (e.local, e.instance))
+        if abs((e.at or 0) - down.at) <= (AT_ONCE if e.code == DELETED_EARLY else grace)
+        and (not e.local or not down.leg or down.leg in (e.local, e.instance))
     ]
-    return near if change.mark is None else [change.mark, *near]
+    return near if down.mark is None else [down.mark, *near]
 
 
 def _how(situation: Situation, change: Change, event: IkeEvent) -> How:

@@ -28,9 +28,8 @@ def judge(situation: Situation) -> Finding | None:
         return None
     moved = _moved(situation)
     events = near(situation, Kind.PRIMARY_CHANGED)
-    # The event names the new primary or the old one; which of them is not published.
-    confidence = Confidence.HIGH if moved else weigh(situation, [""] if events else [])
-    if confidence is None:
+    # Which of the two instances the event names is not published. It is no reason if other tunnels stood.
+    if not moved and not weigh(situation, [""] if events else []):
         return None
     if moved:
         old, new = moved
@@ -39,7 +38,7 @@ def judge(situation: Situation) -> Finding | None:
         told = "The gateway changed its primary instance when the tunnel went down."
     return Finding(
         cause=Cause.GATEWAY_FAILOVER,
-        confidence=confidence,
+        confidence=Confidence.HIGH,
         explanation=told + reason(found),
         action_on=ActionOn.AZURE,
         failed_step=reached(situation.newest[0]) if situation.newest else FailedStep.ESTABLISHED,

@@ -5,6 +5,9 @@ initiated. They are joined across the sessions of the tunnel and compared as com
 not logged, are the documented default of this type of gateway, and said to be assumed. If a common
 combination exists, the algorithms are not the reason: many peers answer NO_PROPOSAL_CHOSEN when they have no
 connection for this Azure address (libreswan issue 282), and PRF, ESN and key length are not printed.
+
+With TunnelDiagnosticLog alone a disconnect's reason may hold the policy code. It does not tell the phase (1.4), so
+phase 1 is the usual reading, and phase 2 and PFS stay hypotheses.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Proposal
 from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
 from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
-from ikestream.rules.signature import DH_CODES, in_phase_one, prove
-from ikestream.tunnel import Negotiation
+from ikestream.rules.offered import usable
+from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
+from ikestream.tunnel import POLICY_CODES, Negotiation
 
 POLICY_MATCH = 13868
 
@@ -34,6 +38,9 @@ class Offers:
 
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures are phase 1 refusals."""
+    mark = disconnected_with(situation, POLICY_CODES)
+    if mark is not None:
+        return _by_reason(mark)
     refused = [n for n in situation.newest if _refuses(n)]
     if not refused:
         return None
@@ -55,10 +62,9 @@ def collect(situation: Situation, refused_at: int) -> Offers:
 
     Counted from now, a verdict would lose its proof by nothing but the passing of time.
     """
-    oldest = refused_at - situation.times.offers_age
-    usable = [n for n in situation.negotiations if n.start >= oldest]
-    azure = max((n for n in usable if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
-    peer = max((n for n in usable if n.peer_ike), key=lambda n: (n.start, n.session), default=None)
+    seen = usable(situation, refused_at)
+    azure = max((n for n in seen if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
+    peer = max((n for n in seen if n.peer_ike), key=lambda n: (n.start, n.session), default=None)
     default = default_offers(situation.gateway.key, Phase.IKE, Role.INITIATOR)
     offered, source = default, OffersSource.ASSUMED_DEFAULT
     if azure is not None:
@@ -185,3 +191,23 @@ def _unknown(refused: list[Negotiation], offers: Offers) -> Finding:
 
 def _code(refused: list[Negotiation]) -> int:
     return next((c for n in refused for c in n.codes if c in DH_CODES or c == POLICY_MATCH), POLICY_MATCH)
+
+
+def _by_reason(mark: IkeEvent) -> Finding:
+    return Finding(
+        cause=Cause.IKE_POLICY_MISMATCH,
+        confidence=Confidence.MEDIUM,
+        explanation=f"Azure disconnected the tunnel and gave as reason '{mark.text}': the policies of the two sides do not match."
+        " The reason tells neither the parameter nor the phase.",
+        action_on=ActionOn.BOTH,
+        hypotheses=(
+            Hypothesis(
+                "It is phase 2 or its PFS group, refused when the child SA was renewed",
+                Confidence.MEDIUM,
+                "Compare encryption, integrity and PFS group of phase 2 on both ends, not only phase 1.",
+            ),
+        ),
+        missing_evidence=SWITCH_ON_IKE_LOG,
+        code=mark.code,
+        evidence=(mark,),
+    )

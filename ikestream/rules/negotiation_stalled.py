@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
-from ikestream.rules.signature import answered, closed_by_time, count, prove, stopped_after, timed_out
+from ikestream.rules.finding import ActionOn, Cause, Confidence, Finding, Hypothesis
+from ikestream.rules.signature import answered, closed_by_time, count, prove, reached, stopped_after, timed_out
 from ikestream.tunnel import Initiator, Negotiation
 
 PROOF = (
@@ -43,7 +43,7 @@ def judge(situation: Situation) -> Finding | None:
         confidence=Confidence.LOW,
         explanation=told,
         action_on=_turn(newest),
-        failed_step=FailedStep.AUTH,
+        failed_step=reached(newest),
         hypotheses=hypotheses,
         missing_evidence="Why it went silent: the peer's log at the time and SPI given here, and a packet capture on the connection"
         " in Azure during an attempt.",

@@ -158,9 +158,9 @@ class Selectors:
         for end, azure, peer in self._ends():
             found = compare_selectors(azure, peer)
             if found.missing:
-                told.append(f"{places[end]} the peer lacks {_list(found.missing)}")
+                told.append(f"the peer lacks {_list(found.missing)} {places[end]}")
             if found.too_wide:
-                told.append(f"{places[end]} the peer asks for {_list(found.too_wide)}, which Azure does not have")
+                told.append(f"the peer asks for {_list(found.too_wide)} {places[end]}, which Azure does not have")
         return "; ".join(told)
 
 

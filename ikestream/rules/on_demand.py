@@ -6,50 +6,49 @@ peer itself brought it up again. That is known only once it has happened twice: 
 
 from __future__ import annotations
 
-from ikestream.episode import Episode
-from ikestream.rules.ending import How, read
-from ikestream.status import FAILED, Change, Outcome, State, Timeline
-from ikestream.times import MINUTE
-from ikestream.tunnel import Initiator
+from ikestream.episode import FAILED, Episode
+from ikestream.rules.ending import How, read, written_about
+from ikestream.status import Change, Outcome, State, Timeline
+from ikestream.times import MINUTE, Times
+from ikestream.tunnel import Initiator, Tunnel
 
 CYCLES = 2
 """Times it must have been seen."""
 
 
-def is_on_demand(timeline: Timeline, episode: Episode) -> bool:
-    """Whether the legs that were down in `episode` are dialled on demand and it ended as such legs do."""
-    began = [c for c in timeline.changes if c.state is State.DOWN and c.at == episode.start]
-    if not began or not all(_is_clean(timeline, c, _next_up(timeline, c)) for c in began):
-        return False
-    return all(_cycles(timeline, c.leg) >= CYCLES for c in began)
+def is_on_demand(tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Times) -> bool:
+    """Whether the legs that went down with `episode` are dialled on demand, and went down as such legs do."""
 
+    def is_clean(down: Change, up: Change | None) -> bool:
+        how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
+        return bool(how) and how <= {How.DELETED, How.ENDED} and not _fails(timeline, down, up)
 
-def _cycles(timeline: Timeline, leg: str) -> int:
-    seen = 0
-    for change in timeline.changes:
-        if change.leg != leg or change.state is not State.DOWN:
-            continue
-        up = _next_up(timeline, change)
-        seen += up is not None and _dialled(timeline, up) and _is_clean(timeline, change, up)
-    return seen
+    def is_dialled(down: Change) -> bool:
+        up = _next_up(timeline, down)
+        return up is not None and _calls(timeline, up) and is_clean(down, up)
+
+    downs = [c for c in timeline.changes if c.state is State.DOWN]
+    began = [c for c in downs if c.at == episode.start]
+    return bool(began) and all(
+        is_clean(c, _next_up(timeline, c)) and sum(is_dialled(other) for other in downs if other.leg == c.leg) >= CYCLES
+        for c in began
+    )
 
 
 def _next_up(timeline: Timeline, down: Change) -> Change | None:
     return next((c for c in timeline.changes if c.leg == down.leg and c.state is State.UP and c.at > down.at), None)
 
 
-def _is_clean(timeline: Timeline, down: Change, up: Change | None) -> bool:
-    """Whether the peer ended the leg and no attempt failed until it came up again."""
-    if down.mark is None or read(down.mark) not in (How.DELETED, How.ENDED):
-        return False
-    return not any(
+def _fails(timeline: Timeline, down: Change, up: Change | None) -> bool:
+    """Whether an attempt failed between the two."""
+    return any(
         down.at <= conclusion.at and (up is None or conclusion.at <= up.at)
-        for conclusion in timeline.conclusions.values()
-        if conclusion.outcome in FAILED
+        for n, conclusion in timeline.conclusions.items()
+        if conclusion.outcome in FAILED and n.initiator is not Initiator.UNKNOWN
     )
 
 
-def _dialled(timeline: Timeline, up: Change) -> bool:
+def _calls(timeline: Timeline, up: Change) -> bool:
     """Whether the peer initiated what brought the leg up."""
     if up.negotiation is not None:
         return up.negotiation.initiator is Initiator.PEER

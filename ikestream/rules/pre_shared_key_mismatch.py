@@ -4,15 +4,27 @@ The responder always notices first: it verifies the initiator's AUTH. When Azure
 itself, the log proves it. When the peer refuses Azure, the peer's reason is hidden on purpose (RFC 7296 2.21.2):
 Microsoft documents it as the key, but a peer that expects another identity of Azure writes the same line.
 Which side's key is wrong cannot be seen in IKE.
+
+With IKEv1 the key is part of what encrypts message 5 (RFC 2409 5), so a wrong one leaves rubbish or silence after the
+key exchange and never a clean refusal. Where no line is of IKEv2, the tunnel never came up and that happens again and
+again, the key is the first lead. With TunnelDiagnosticLog alone the reason of a disconnect is all there is.
 """
 
 from __future__ import annotations
 
 from ikestream.episode import Situation
-from ikestream.events import Kind
+from ikestream.events import IkeEvent, Kind
 from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
-from ikestream.rules.signature import prove
-from ikestream.status import Outcome
+from ikestream.rules.signature import (
+    SWITCH_ON_IKE_LOG,
+    answered,
+    count,
+    disconnected_with,
+    ikev2_is_shown,
+    prove,
+    timed_out,
+)
+from ikestream.status import Outcome, State
 from ikestream.tunnel import CERTIFICATE_CODES, Initiator, Negotiation
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
@@ -32,13 +44,20 @@ PROOF = (
     Kind.SA_INIT_RECEIVED,
 )
 KEY_CODES = frozenset({13801, 13826, HASH_CODE})
+RUBBISH_CODES = frozenset({13843, 13824})
+AGAIN_AND_AGAIN = 3
 
 
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures show a failed authentication by key."""
-    shown = [n for n in situation.newest if _fails_on_key(n)]
-    if not shown or any(n.auth_method == "certificate" for n in situation.negotiations):
+    if any(n.auth_method == "certificate" for n in situation.negotiations):
         return None
+    mark = disconnected_with(situation, KEY_CODES)
+    if mark is not None:
+        return _by_reason(mark)
+    shown = [n for n in situation.newest if _fails_on_key(n)]
+    if not shown:
+        return _after_key_exchange(situation)
     if any((IDENTITY_CODES | CERTIFICATE_CODES) & set(n.codes) for n in shown) or _other_leg_authenticates(
         situation, shown
     ):
@@ -123,3 +142,50 @@ def _other_leg_authenticates(situation: Situation, shown: list[Negotiation]) -> 
         ):
             return True
     return False
+
+
+def _by_reason(mark: IkeEvent) -> Finding:
+    return Finding(
+        cause=Cause.PRE_SHARED_KEY_MISMATCH,
+        confidence=Confidence.MEDIUM,
+        explanation=f"Azure disconnected the tunnel and gave as reason '{mark.text}': with pre-shared keys, the keys on the two"
+        " sides differ.",
+        action_on=ActionOn.BOTH,
+        failed_step=FailedStep.AUTH,
+        missing_evidence=SWITCH_ON_IKE_LOG,
+        code=mark.code,
+        evidence=(mark,),
+    )
+
+
+def _after_key_exchange(situation: Situation) -> Finding | None:
+    ended = [n for n in situation.newest if _is_rubbish(n)]
+    never_up = situation.last_good is None and all(c.state is not State.UP for c in situation.changes)
+    if not ended or not never_up or ikev2_is_shown(situation):
+        return None
+    if count(situation, [n for n in situation.failed if _is_rubbish(n)]) < AGAIN_AND_AGAIN:
+        return None
+    return Finding(
+        cause=Cause.PRE_SHARED_KEY_MISMATCH,
+        confidence=Confidence.LOW,
+        explanation="The key exchange goes through, and what follows cannot be read or gets no answer, in every attempt. With"
+        " IKEv1 that is how different pre-shared keys look; no line shows IKEv2.",
+        action_on=ActionOn.BOTH,
+        failed_step=FailedStep.AUTH,
+        hypotheses=(
+            Hypothesis(
+                "UDP 4500 or fragments are dropped on the way",
+                Confidence.LOW,
+                "Capture UDP 4500 at both ends during an attempt.",
+            ),
+        ),
+        missing_evidence="Why it ends there: the peer's log at the time of an attempt, and the IKE version on both ends.",
+        code=next((c for n in ended for c in n.codes), None),
+        evidence=prove(ended),
+    )
+
+
+def _is_rubbish(n: Negotiation) -> bool:
+    if n.refusal is not None or n.reached_auth or not answered(n):
+        return False
+    return bool(RUBBISH_CODES & set(n.codes)) or (timed_out(n) and bool(n.codes))

@@ -8,11 +8,11 @@ first, the drop is the old security association's end. A rekey that failed while
 from __future__ import annotations
 
 from ikestream import codes
-from ikestream.episode import Situation
+from ikestream.episode import FAILED, Situation
 from ikestream.rules.ending import How, endings, evidence, those
 from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.signature import DH_CODES, prove, rekeys
-from ikestream.status import FAILED, Outcome
+from ikestream.status import Outcome
 from ikestream.times import HOUR
 from ikestream.tunnel import Negotiation
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import BinaryIO
 
 import orjson
@@ -10,8 +9,12 @@ import orjson
 from ikestream.incident import Row
 
 
-def deliver(rows: Iterable[Row], stream: BinaryIO) -> None:
-    """Write one JSON object per line and flush. orjson escapes control characters, so log text cannot forge lines."""
+def deliver(rows: list[Row], stream: BinaryIO) -> None:
+    """Write one JSON object per line and take the rows away once they are out; if that fails, all of them stay.
+
+    orjson escapes control characters, so log text cannot forge lines.
+    """
     for row in rows:
         stream.write(orjson.dumps(row) + b"\n")
     stream.flush()
+    rows.clear()

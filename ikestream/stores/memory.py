@@ -35,6 +35,8 @@ class MemoryStore:
     """Everything known and told, of all gateways. `peers` are addresses that count as configured on each of them."""
 
     peers: frozenset[str] = frozenset()
+    grid: int = 1
+    """Deadlines are moved up to a multiple of this many ms, so that those close together cost one judgement."""
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
     _reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
@@ -99,6 +101,7 @@ class MemoryStore:
 
     def schedule(self, scope: Scope, due: int) -> None:
         """Have `scope` judged at `due`, or earlier if that was asked for before."""
+        due = -(-due // self.grid) * self.grid
         current = self._due.get(scope)
         if current is None or due < current:
             self._due[scope] = due

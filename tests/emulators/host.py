@@ -38,7 +38,8 @@ class HubEvent:
 
 def deploy(target: Path) -> Path:
     """Copy what a deployment takes: everything but the lines of `.funcignore`."""
-    ignored = [line.strip("/") for line in (CHECKOUT / ".funcignore").read_text().splitlines() if not line.startswith("#")]
+    lines = (CHECKOUT / ".funcignore").read_text().splitlines()
+    ignored = [line.strip("/") for line in lines if line and not line.startswith("#")]
 
     def left_out(folder: str, names: Iterable[str]) -> set[str]:
         inside = Path(folder).relative_to(CHECKOUT)
@@ -55,7 +56,7 @@ def deploy(target: Path) -> Path:
 
 def messages(target: Path) -> Path:
     """Compile rpc.proto into a folder for PYTHONPATH."""
-    from grpc_tools import protoc
+    from grpc_tools import protoc  # type: ignore[import-untyped]
 
     target.mkdir()
     well_known = Path(protoc.__file__).parent / "_proto"
@@ -78,10 +79,10 @@ class Worker:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(PATIENCE)
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own worker
             [sys.executable, "-P", str(Path(__file__).parent / "worker.py"), str(theirs.fileno()), level],
             cwd=folder,
-            env=kept | {"PYTHONPATH": f"{folder}{os.pathsep}{protos}"} | settings,
+            env={**kept, "PYTHONPATH": f"{folder}{os.pathsep}{protos}", **settings},
             stdout=self._files[0],
             stderr=self._files[1],
             pass_fds=[theirs.fileno()],

@@ -13,8 +13,8 @@ import struct
 import sys
 from types import SimpleNamespace
 
-import azure_functions_runtime as runtime
-import rpc_pb2 as protos
+import azure_functions_runtime as runtime  # type: ignore[import-untyped]
+import rpc_pb2 as protos  # type: ignore[import-not-found]  # compiled by host.py
 
 HANDLERS = {
     "worker_init_request": (runtime.worker_init_request, "worker_init_response"),

@@ -1,0 +1,107 @@
+"""Situation -> changes: what differs from the tunnel's last good negotiations, on whose side, and what was written in Azure.
+
+A tunnel that worked and does not any more was changed, and most often its owner does not know by whom. Each side's
+offers in the newest failed attempts are compared with those in the newest attempts that went well: like with like,
+because one negotiation shows the offers of its initiator only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ikestream.episode import Situation
+from ikestream.events import Kind, Proposal, Selector
+from ikestream.rules.ending import How, endings
+from ikestream.rules.finding import ActionOn
+from ikestream.status import Outcome
+from ikestream.times import MINUTE
+from ikestream.tunnel import Initiator, Negotiation
+
+WRITTEN_AFTER = 5 * MINUTE
+"""Azure may log a configuration event this much later than its effect (facts 2.19)."""
+MAX_SHOWN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One difference. `before` and `now` are '' where only the act is known; `at` is when it first showed (ms)."""
+
+    what: str
+    before: str
+    now: str
+    side: ActionOn
+    at: int
+
+
+def compare(situation: Situation) -> tuple[Changed, ...]:
+    """Return what changed since the tunnel last worked, oldest first."""
+    found = [*_written(situation), *_differences(situation)]
+    return tuple(sorted(found, key=lambda c: (c.at, c.what, c.side)))
+
+
+def _written(situation: Situation) -> Iterable[Changed]:
+    start = situation.episode.start
+    for e in situation.gateway_events:
+        if (
+            e.kind is Kind.CONFIGURATION
+            and start - situation.times.configuration_lead <= (e.at or 0) <= start + WRITTEN_AFTER
+        ):
+            yield Changed(e.name or e.kind.value, "", "", ActionOn.AZURE, e.at or 0)
+    said = {e.event.text: e.event.at or 0 for e in endings(situation) if e.how is How.RECONFIGURED and e.event.text}
+    for text, at in said.items():
+        yield Changed(text, "", "", ActionOn.AZURE, at)
+
+
+def _differences(situation: Situation) -> Iterable[Changed]:
+    conclusions = situation.conclusions
+    good = [
+        n
+        for n in situation.negotiations
+        if conclusions[n].outcome is Outcome.SUCCEEDED and conclusions[n].at <= situation.episode.start
+    ]
+    for what, side, show in _SHOWN:
+        before = max((n for n in good if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None)
+        now = max(
+            (n for n in situation.failed if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None
+        )
+        if before is None or now is None or show(before) == show(now):
+            continue
+        first = min(n.start for n in situation.failed if show(n) == show(now))
+        yield Changed(what, show(before), show(now), side, first)
+
+
+def _offered(proposals: tuple[Proposal, ...]) -> str:
+    return ", ".join("/".join(v for v in (p.encryption, p.integrity, p.group) if v) for p in proposals[:MAX_SHOWN])
+
+
+def _azure_ike(n: Negotiation) -> str:
+    return "" if n.azure_ike_cut else _offered(n.azure_ike)
+
+
+def _selectors(kind: Kind, initiator: Initiator) -> Callable[[Negotiation], str]:
+    def show(n: Negotiation) -> str:
+        if n.initiator is not initiator:
+            return ""
+        lines = [e for e in n.events if e.kind is kind and e.initiator_selectors and not e.cut]
+        own = {s for e in lines for s in e.initiator_selectors}
+        other = {s for e in lines for s in e.responder_selectors}
+        return f"{_ranges(own)} to {_ranges(other)}" if lines else ""
+
+    return show
+
+
+def _ranges(selectors: set[Selector]) -> str:
+    return ", ".join(f"{s.start}-{s.end}" for s in sorted(selectors)[:MAX_SHOWN])
+
+
+_SHOWN: tuple[tuple[str, ActionOn, Callable[[Negotiation], str]], ...] = (
+    ("phase 1 proposals", ActionOn.AZURE, _azure_ike),
+    ("phase 1 proposals", ActionOn.PEER, lambda n: _offered(n.peer_ike)),
+    ("phase 2 proposals", ActionOn.AZURE, lambda n: _offered(n.azure_esp)),
+    ("phase 2 proposals", ActionOn.PEER, lambda n: _offered(n.peer_esp)),
+    ("traffic selectors", ActionOn.AZURE, _selectors(Kind.TS_PROPOSED, Initiator.AZURE)),
+    ("traffic selectors", ActionOn.PEER, _selectors(Kind.TS_REQUESTED, Initiator.PEER)),
+    ("authentication method", ActionOn.AZURE, lambda n: n.auth_method),
+)
+"""(what, whose, how it reads in one attempt: '' where it does not show)"""
