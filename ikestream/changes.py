@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ikestream.episode import Situation
-from ikestream.events import Kind, Proposal, Selector
+from ikestream.events import Kind, Proposal
+from ikestream.offers import ranges
 from ikestream.rules.ending import How, endings
 from ikestream.rules.finding import ActionOn
 from ikestream.status import Outcome
@@ -48,7 +49,11 @@ def _written(situation: Situation) -> Iterable[Changed]:
             and start - situation.times.configuration_lead <= (e.at or 0) <= start + WRITTEN_AFTER
         ):
             yield Changed(e.name or e.kind.value, "", "", ActionOn.AZURE, e.at or 0)
-    said = {e.event.text: e.event.at or 0 for e in endings(situation) if e.how is How.RECONFIGURED and e.event.text}
+    said = {
+        e.event.text: e.event.at or 0
+        for e in endings(situation)
+        if e.how is How.RECONFIGURED and e.event.kind is Kind.TUNNEL_DOWN
+    }
     for text, at in said.items():
         yield Changed(text, "", "", ActionOn.AZURE, at)
 
@@ -62,9 +67,7 @@ def _differences(situation: Situation) -> Iterable[Changed]:
     ]
     for what, side, show in _SHOWN:
         before = max((n for n in good if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None)
-        now = max(
-            (n for n in situation.failed if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None
-        )
+        now = max((n for n in situation.failed if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None)
         if before is None or now is None or show(before) == show(now):
             continue
         first = min(n.start for n in situation.failed if show(n) == show(now))
@@ -84,15 +87,12 @@ def _selectors(kind: Kind, initiator: Initiator) -> Callable[[Negotiation], str]
         if n.initiator is not initiator:
             return ""
         lines = [e for e in n.events if e.kind is kind and e.initiator_selectors and not e.cut]
-        own = {s for e in lines for s in e.initiator_selectors}
-        other = {s for e in lines for s in e.responder_selectors}
-        return f"{_ranges(own)} to {_ranges(other)}" if lines else ""
+        # As unions: the first range may be no more than the packet that set the negotiation off (R5).
+        own = ranges(s for e in lines for s in e.initiator_selectors)[:MAX_SHOWN]
+        other = ranges(s for e in lines for s in e.responder_selectors)[:MAX_SHOWN]
+        return f"{', '.join(own)} to {', '.join(other)}" if lines else ""
 
     return show
-
-
-def _ranges(selectors: set[Selector]) -> str:
-    return ", ".join(f"{s.start}-{s.end}" for s in sorted(selectors)[:MAX_SHOWN])
 
 
 _SHOWN: tuple[tuple[str, ActionOn, Callable[[Negotiation], str]], ...] = (

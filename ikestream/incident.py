@@ -25,7 +25,7 @@ Row: TypeAlias = dict[str, Any]
 class Wanted:
     """An incident as the facts show it now. `content` holds every column but those that telling it decides."""
 
-    scope: str  # what it is about: gateway key and remote address
+    scope: str  # what it is about: gateway key and remote address; for a BGP session, its address too
     kind: str
     start: int
     end: int | None
@@ -86,7 +86,7 @@ def revise(
     for want, told in pairs:
         if told is None:
             ledger.count += 1
-            told = Told(_mint(want, ledger.count), scope, want.kind, want.start, want.end, {}, 0)
+            told = Told(_mint(want, ledger.count), want.scope, want.kind, want.start, want.end, {}, 0)
             ledger.told.append(told)
             rows.append(_tell(told, want.content, now, revision=1))
             if (wait := _wait(_NONE, pace, closed=told.closed)) is not None:
@@ -103,10 +103,17 @@ def revise(
             dues.append(told.told_at + wait)
     for told in orphans:
         into = next(
-            (t for w, t in pairs if t is not None and w.start <= told.start and (w.end is None or told.start <= w.end)),
+            (
+                t
+                for w, t in pairs
+                if t is not None
+                and w.scope == told.scope
+                and w.start <= told.start
+                and (w.end is None or told.start <= w.end)
+            ),
             None,
         )
-        content = {k: v for k, v in told.row.items() if k not in _TELLING}
+        content = {k: v for k, v in told.row.items() if k not in TELLING}
         content |= {
             "State": "Resolved",
             "Resolution": "Merged" if into else "Withdrawn",
@@ -123,7 +130,8 @@ def _is_past(told: Told, since: int) -> bool:
     return told.closed and told.end is not None and told.end <= since
 
 
-_TELLING = frozenset({"TimeGenerated", "IncidentId", "Revision", "OpenedAs"})
+TELLING = frozenset({"TimeGenerated", "IncidentId", "Revision", "OpenedAs"})
+"""The columns that are decided by telling it."""
 _NONE, _QUIET, _MATERIAL, _AT_ONCE = range(4)
 
 
@@ -140,7 +148,7 @@ def _match(wanted: Sequence[Wanted], told: Sequence[Told]) -> tuple[list[tuple[W
     left = sorted(told, key=lambda t: (t.start, t.incident_id))
     pairs: list[tuple[Wanted, Told | None]] = []
     for want in sorted(wanted, key=lambda w: w.start):
-        match = next((t for t in left if t.kind == want.kind and _overlap(want, t)), None)
+        match = next((t for t in left if (t.scope, t.kind) == (want.scope, want.kind) and _overlap(want, t)), None)
         if match is not None:
             left.remove(match)
         pairs.append((want, match))

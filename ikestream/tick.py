@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ikestream.episode import Situation, episodes, situate
+from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.incident import Ledger, Pace, Row, Wanted, revise
+from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.status import observe
 from ikestream.stores.memory import MemoryStore
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.tunnel import Gateway, Negotiation, Tunnel
-from ikestream.verdict import want
+from ikestream.verdict import want, want_bgp
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,21 @@ def judge(
     return Judgement(rows, min((d for d in deadlines if d > now), default=None))
 
 
+def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, pace: Pace = Pace.LIVE) -> Judgement:
+    """Judge what concerns the gateway and no tunnel's state: its BGP sessions."""
+    scope = f"{gateway.key}|"
+    since = now - FLOOR
+    sessions = [f for f in fallen(gateway, now) if f.up is None or f.up > since]
+    rows, due = revise([want_bgp(gateway, f, f"{scope}{f.address}") for f in sessions], ledger, scope, now, since, pace)
+    deadlines = {due} if due is not None else set()
+    for event in gateway.marks.values():
+        if event.kind in (Kind.BGP_UP, Kind.BGP_DOWN):
+            # What the tunnels did around it may be written later.
+            settled = (event.at or 0) + SETTLED
+            deadlines |= {settled, settled + WORST_DELAY}
+    return Judgement(rows, min((d for d in deadlines if d > now), default=None))
+
+
 def settle(situation: Situation) -> Situation:
     """Drop from the newest attempts one that is out of date: after it, the other side's attempts began to end differently.
 
@@ -91,6 +108,12 @@ def tell(store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LI
         gateway = store.gateways[scope.gateway]
         if times is not CLOCKLESS:
             gateway.settle(now)
+        if not scope.remote:
+            judgement = judge_gateway(gateway, store.ledger(scope), now, pace)
+            rows += judgement.rows
+            if judgement.due is not None:
+                store.schedule(scope, judgement.due)
+            continue
         tunnel = gateway.tunnels.get(scope.remote)
         if tunnel is None:  # a stranger that was evicted at the bound
             continue

@@ -6,18 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from ikestream import codes, remedy
+from ikestream import codes, columns, remedy
 from ikestream.changes import Changed, compare
 from ikestream.columns import SCHEMA_VERSION
 from ikestream.episode import Situation
-from ikestream.events import Kind, Proposal
-from ikestream.incident import Row, Wanted
+from ikestream.events import Proposal
+from ikestream.incident import TELLING, Row, Wanted
 from ikestream.rules import diagnose
-from ikestream.rules.finding import TITLES, Cause, Finding
+from ikestream.rules.bgp_peer_down import Fallen
+from ikestream.rules.bgp_peer_down import judge as judge_bgp
+from ikestream.rules.finding import TITLES, Cause, FailedStep, Finding, Remedy
 from ikestream.rules.on_demand import is_on_demand
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
-from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Initiator, Negotiation, gather
+from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Gateway, Initiator, Negotiation, gather
 
 MAX_EVIDENCE = 12
 MAX_MESSAGE = 2_000
@@ -85,21 +87,9 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "Summary": _summarise(situation, finding, resolved=resolved),
         "Explanation": _explain(situation, finding, changed, clockless=clockless),
         "Fix": cure.fix,
-        "FixCommands": [
-            {
-                "Side": c.side.value,
-                "Tool": c.tool,
-                "Command": c.command,
-                "Effect": c.effect,
-                "Undo": c.undo,
-                "Assumed": c.assumed,
-            }
-            for c in cure.commands
-        ],
+        "FixCommands": _commands(cure),
         "MissingEvidence": finding.missing_evidence or None,
-        "Hypotheses": [
-            {"Cause": h.cause, "Confidence": h.confidence.value, "Check": h.check} for h in finding.hypotheses
-        ],
+        "Hypotheses": _hypotheses(finding),
         "Mismatch": [
             {"Parameter": m.parameter.value, "Azure": list(m.azure), "Peer": list(m.peer)} for m in finding.mismatch
         ],
@@ -134,18 +124,88 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
 
 def name(situation: Situation) -> remedy.Names:
     """Return the names a cure may use. Everything comes from the gateway's own id or from addresses of a known peer."""
-    gateway_id = situation.gateway.name[1] if situation.gateway.name else situation.gateway.key
+    locals_ = sorted({n.local for n in situation.negotiations if n.local})
+    return _name(situation.gateway, situation.tunnel.remote, locals_)
+
+
+def _name(gateway: Gateway, remote: str, locals_: Sequence[str] = ()) -> remedy.Names:
+    gateway_id = gateway.name[1] if gateway.name else gateway.key
     parts = gateway_id.split("/")
     group = next((parts[i + 1] for i, p in enumerate(parts[:-1]) if p.lower() == "resourcegroups"), "")
-    locals_ = sorted({n.local for n in situation.negotiations if n.local})
     return remedy.Names(
         gateway_id=gateway_id,
         gateway_name=parts[-1],
         resource_group=group,
-        remote_ip=situation.tunnel.remote,
+        remote_ip=remote,
         azure_ips=tuple(locals_),
-        peer_ip_is_known=True,  # an outage is only ever told about a known peer
+        peer_ip_is_known=bool(remote),  # an outage is only ever told about a known peer
     )
+
+
+def want_bgp(gateway: Gateway, session: Fallen, scope: str) -> Wanted:
+    """Return the incident that a fallen BGP session is: of its tunnel, or of the gateway where that is not known."""
+    finding = judge_bgp(session)
+    names = _name(gateway, session.remote)
+    cure = remedy.cure(finding, names)
+    resolved = session.up is not None
+    whose = f"of the tunnel to {session.remote}" if session.remote else f"of gateway {names.gateway_name}"
+    state = "was down and is up again" if resolved else "is down while the tunnel is up"
+    content: Row = {column: None for column in columns.load().names if column not in TELLING} | {
+        "Kind": "Outage",
+        "Scope": "Tunnel" if session.remote else "Gateway",
+        "State": "Resolved" if resolved else "Open",
+        "Resolution": "Recovered" if resolved else None,
+        "Severity": finding.severity.value,
+        "Cause": finding.cause.value,
+        "Confidence": finding.confidence.value,
+        "GatewayId": names.gateway_id,
+        "GatewayName": names.gateway_name,
+        "RemoteIP": session.remote,
+        "Legs": [],
+        "Initiator": "Unknown",
+        "FirstSeen": iso(session.start),
+        "LastSeen": iso(session.lines[-1].at or 0),
+        "ResolvedAt": None if session.up is None else iso(session.up),
+        "DurationSeconds": None if session.up is None else (session.up - session.start) / 1000,
+        "Attempts": 0,
+        "Summary": f"The BGP session to {session.address} {whose} {state}.",
+        "Explanation": finding.explanation,
+        "Fix": cure.fix,
+        "FixCommands": _commands(cure),
+        "MissingEvidence": finding.missing_evidence,
+        "Hypotheses": _hypotheses(finding),
+        "Mismatch": [],
+        "ChangedSince": [],
+        "FailedStep": FailedStep.BGP.value,
+        "ActionOn": finding.action_on.value,
+        "Impact": "None" if resolved else "Degraded",
+        "SessionIds": [],
+        "IkeSpis": [],
+        "Evidence": [{"Time": iso(e.at or 0), "SessionId": None, "Message": cut(e.message)} for e in finding.evidence],
+        "RelatedIncidents": [],
+        "DocLinks": list(cure.doc_links),
+        "Drill": False,
+        "SchemaVersion": SCHEMA_VERSION,
+    }
+    return Wanted(scope, "Outage", session.start, session.up, content)
+
+
+def _commands(cure: Remedy) -> list[dict[str, str]]:
+    return [
+        {
+            "Side": c.side.value,
+            "Tool": c.tool,
+            "Command": c.command,
+            "Effect": c.effect,
+            "Undo": c.undo,
+            "Assumed": c.assumed,
+        }
+        for c in cure.commands
+    ]
+
+
+def _hypotheses(finding: Finding) -> list[dict[str, str]]:
+    return [{"Cause": h.cause, "Confidence": h.confidence.value, "Check": h.check} for h in finding.hypotheses]
 
 
 def cut(message: str) -> str:

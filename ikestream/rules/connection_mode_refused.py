@@ -15,7 +15,6 @@ from ikestream.status import Outcome
 from ikestream.tunnel import Initiator, Negotiation
 
 CODE = 1225
-ALREADY_CONNECTED = 4320
 
 
 def judge(situation: Situation) -> Finding | None:
@@ -50,4 +49,4 @@ def judge(situation: Situation) -> Finding | None:
 
 
 def _is_refused(n: Negotiation) -> bool:
-    return CODE in n.codes and ALREADY_CONNECTED not in n.codes and n.initiator is not Initiator.AZURE
+    return CODE in n.codes

@@ -67,14 +67,18 @@ def neighbours(situation: Situation, *how: How) -> Neighbours:
             continue
         dropped = {
             (tunnel.remote, e.instance)
-            for e in (*tunnel.ends.values(), *tunnel.marks.values())
-            if _drops(e) and abs((e.at or 0) - start) <= TOGETHER and (e.at or 0) <= situation.until
+            for e in drops(tunnel, start - TOGETHER, min(start + TOGETHER, situation.until))
             if not how or read(e) in how
         }
         fell |= dropped
-        stood |= dropped or {(tunnel.remote, i) for i in _instances_up(tunnel, start - TOGETHER)}
+        stood |= dropped or {(tunnel.remote, i) for i in up_on(tunnel, start - TOGETHER)}
     own = {(situation.tunnel.remote, instance) for instance in instances(situation)}
     return Neighbours(frozenset(fell | own), frozenset(stood | own))
+
+
+def drops(tunnel: Tunnel, first: int, last: int) -> list[IkeEvent]:
+    """Return the lines from `first` to `last` that say a leg of the tunnel went down."""
+    return [e for e in (*tunnel.ends.values(), *tunnel.marks.values()) if first <= (e.at or 0) <= last and _drops(e)]
 
 
 def _drops(event: IkeEvent) -> bool:
@@ -95,7 +99,7 @@ def instances(situation: Situation) -> frozenset[str]:
     return frozenset(found or {""})
 
 
-def _instances_up(tunnel: Tunnel, at: int) -> set[str]:
+def up_on(tunnel: Tunnel, at: int) -> set[str]:
     """Return the instances on which the tunnel was up at `at`, as far as the lines before it show."""
     said: dict[str, tuple[int, bool]] = {}
     for e in tunnel.marks.values():

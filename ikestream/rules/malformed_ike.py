@@ -1,7 +1,7 @@
 """MalformedIke: one end sends messages the other cannot read, again and again (facts 2.14).
 
 Three attempts at least, with a known peer. Invalid payloads after selectors were spoken of are about the selectors,
-invalid cookies are what remains of an SA after a failover, and with IKEv1 a wrong key turns good messages into
+invalid cookies (13846) are what remains of an SA after a failover and count for nothing here, and with IKEv1 a wrong key turns good messages into
 rubbish: as long as no line shows IKEv2, the key is the first thing to check.
 """
 
@@ -16,7 +16,6 @@ from ikestream.tunnel import Negotiation
 
 PAYLOAD_CODES = frozenset({13823, 13824, 13843, *range(13829, 13833), *range(13835, 13843)})
 NOTIFIES = frozenset({"INVALID_SYNTAX", "UNSUPPORTED_CRITICAL_PAYLOAD"})
-STALE_SA = 13846
 ENOUGH = 3
 
 
@@ -67,6 +66,6 @@ _HYPOTHESES = (
 
 
 def _is_malformed(n: Negotiation) -> bool:
-    if n.kinds & {Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL} or n.refusal is not None or STALE_SA in n.codes:
+    if n.kinds & {Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL} or n.refusal is not None:
         return False
     return bool(PAYLOAD_CODES & set(n.codes) or NOTIFIES & (n.sent_notifies | n.received_notifies))

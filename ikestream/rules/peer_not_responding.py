@@ -2,8 +2,8 @@
 
 Certain is that no packet of this address reached any instance of the gateway for five minutes although Azure sent
 SA_INIT again and again. Why cannot be seen from one end: the address may be wrong, something on the way may drop
-UDP 500, the device or its line may be off. A single line received from the peer is enough to rule this cause out, and
-so is a tunnel that was up until dead peer detection ended it: that peer stopped responding.
+UDP 500, the device or its line may be off. A single line received from the peer is enough to rule this cause out. A
+tunnel that was up until dead peer detection ended it is named by its own rule, before this one.
 
 A peer behind NAT that always began itself is not expected to answer: Azure waits for it (FAQ: a device behind NAT must
 initiate). Then the text says so, and the cause is less sure.
@@ -15,7 +15,7 @@ from ikestream.episode import Situation
 from ikestream.events import Kind
 from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.signature import closed_by_time, count, prove, timed_out
-from ikestream.status import PEER_VANISHED, Outcome
+from ikestream.status import Outcome
 from ikestream.tunnel import Initiator, Negotiation
 
 PROOF = (Kind.CLOSED, Kind.ERROR, Kind.SA_INIT_SENT, Kind.IKE_SENT)
@@ -25,7 +25,7 @@ IKE_PORT = 500
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if Azure's newest attempts, and everything around them, show no sign of the peer."""
     newest = next((n for n in situation.newest if _is_unanswered(n)), None)
-    if newest is None or _vanished(situation):
+    if newest is None:
         return None
     heard = _last_heard(situation, situation.conclusions[newest].at)
     if heard is not None and (newest.start <= heard or situation.until - heard < situation.times.silence):
@@ -59,12 +59,7 @@ def judge(situation: Situation) -> Finding | None:
 
 
 def _is_unanswered(n: Negotiation) -> bool:
-    return n.initiator is Initiator.AZURE and n.depth == 0 and timed_out(n) and n.heard_at is None
-
-
-def _vanished(situation: Situation) -> bool:
-    ended = {c.mark.code for c in situation.downs if c.mark is not None}
-    return PEER_VANISHED in ended
+    return n.initiator is Initiator.AZURE and n.depth == 0 and timed_out(n)
 
 
 def _last_heard(situation: Situation, at: int) -> int | None:

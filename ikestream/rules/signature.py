@@ -159,8 +159,8 @@ def refuses_selectors(negotiation: Negotiation) -> bool:
 
 
 def refuses_child(situation: Situation, negotiation: Negotiation) -> bool:
-    """Whether a child SA was refused as a policy mismatch: phase 2 by facts 1.4, and not by its selectors."""
-    if not negotiation.refused_policy or negotiation.refused_authentication or refuses_selectors(negotiation):
+    """Whether a child SA was refused as a policy mismatch: phase 2 by facts 1.4."""
+    if not negotiation.refused_policy or negotiation.refused_authentication:
         return False
     return not in_phase_one(negotiation) or rekeys(situation, negotiation)
 

@@ -16,7 +16,7 @@ from ikestream.tunnel import Gateway
 
 
 class Scope(NamedTuple):
-    """One tunnel: gateway key and remote address."""
+    """One tunnel: gateway key and remote address, '' for the gateway itself."""
 
     gateway: str
     remote: str
@@ -54,6 +54,7 @@ class MemoryStore:
             if remote:
                 self.schedule(Scope(key, remote), due)
             else:
+                self.schedule(Scope(key, ""), due)
                 for known in gateway.tunnels:
                     self.schedule(Scope(key, known), due)
 
@@ -121,5 +122,5 @@ class MemoryStore:
             yield scope
 
     def scopes(self) -> list[Scope]:
-        """Return every tunnel known or not, in a fixed order."""
-        return sorted(Scope(key, remote) for key, gateway in self.gateways.items() for remote in gateway.tunnels)
+        """Return every gateway and every tunnel, known or not, in a fixed order."""
+        return sorted(Scope(key, remote) for key, gateway in self.gateways.items() for remote in ("", *gateway.tunnels))
