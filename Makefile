@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EMULATORS := $(VENV)/.emulators
 
-.PHONY: run test lint format expectations clean
+.PHONY: run test lint format expectations fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m ikestream diagnose ikestream/data/samples
@@ -25,6 +25,13 @@ format: $(READY)
 # Writes what the program now says beside every case, for review with `git diff`; never run it to make a test pass.
 expectations: $(READY)
 	$(BIN)/python -m tests.expectations
+
+# Seconds of fuzzing; atheris is not among the development packages because it has no wheel for every Python.
+FUZZ_SECONDS ?= 600
+
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz_grammar $(FUZZ_SECONDS)
 
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ikestream needs Python 3.11 or later; set PYTHON=")'

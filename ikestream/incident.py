@@ -72,7 +72,7 @@ class Pace(IntEnum):
 
 
 def revise(
-    wanted: Sequence[Wanted], ledger: Ledger, scope: str, now: int, since: int, pace: Pace = Pace.LIVE
+    wanted: Sequence[Wanted], ledger: Ledger, now: int, since: int, pace: Pace = Pace.LIVE
 ) -> tuple[list[Row], int | None]:
     """Tell what has changed; return the new rows in order and the next instant at which telling is due by itself.
 

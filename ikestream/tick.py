@@ -51,7 +51,7 @@ def judge(
                 wanted.append(incident)
         if not clockless:
             fold(gateway, tunnel, timeline, now)
-    rows, due = revise(wanted, ledger, scope, now, since, pace)
+    rows, due = revise(wanted, ledger, now, since, pace)
     if due is not None:
         deadlines.add(due)
     return Judgement(rows, min((d for d in deadlines if d > now), default=None))
@@ -59,10 +59,10 @@ def judge(
 
 def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, pace: Pace = Pace.LIVE) -> Judgement:
     """Judge what concerns the gateway and no tunnel's state: its BGP sessions."""
-    scope = f"{gateway.key}|"
     since = now - FLOOR
     sessions = [f for f in fallen(gateway, now) if f.up is None or f.up > since]
-    rows, due = revise([want_bgp(gateway, f, f"{scope}{f.address}") for f in sessions], ledger, scope, now, since, pace)
+    wanted = [want_bgp(gateway, f, f"{gateway.key}|{f.address}") for f in sessions]
+    rows, due = revise(wanted, ledger, now, since, pace)
     deadlines = {due} if due is not None else set()
     for event in gateway.marks.values():
         if event.kind in (Kind.BGP_UP, Kind.BGP_DOWN):

@@ -38,7 +38,7 @@ def judge_by_time(situation: Situation) -> Finding | None:
     """Return the finding if nothing but a configuration written around the drop explains it."""
     found = endings(situation)
     written = near(situation, Kind.CONFIGURATION, WRITTEN_BEFORE, WRITTEN_AFTER)
-    if not written or those(found, How.VANISHED, How.CRASHED, How.DELETED, How.STANDBY, How.SHUT_DOWN):
+    if not written or those(found, How.DELETED, How.SHUT_DOWN):
         return None
     managed = those(found, How.MANAGED)
     back = situation.episode.up is not None and situation.episode.up - situation.episode.start <= BACK_SOON

@@ -15,9 +15,8 @@ from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Fin
 
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the peer ended the tunnel and no attempt has failed since."""
-    found = endings(situation)
-    shown = those(found, How.DELETED, How.ENDED)
-    if not shown or those(found, How.EXPIRED) or attempts_after(situation):
+    shown = those(endings(situation), How.DELETED, How.ENDED)
+    if not shown or attempts_after(situation):
         return None
     told = "The tunnel was up; then the peer ended it"
     told += "." if those(shown, How.DELETED) else " (or its lifetime ended, which its age makes unlikely)."
