@@ -47,10 +47,15 @@ CACHES = [
     found for module in (grammar, codes, algorithms) for found in vars(module).values() if hasattr(found, "cache_clear")
 ]
 PREFIX = "SESSION_ID :{8c0d11aa-4c80-434b-8702-0123456789ab} Remote 203.0.113.9:500: Local 198.51.100.4:500: "
-PER_BYTE = max(
-    cost(Category.IKE, text, TRIES) / max(len(text), ORDINARY) for text in (PREFIX + row.sample for row in grammar.ROWS)
-)
-"""What ordinary lines cost at most, per byte."""
+
+
+def per_byte() -> float:
+    """What ordinary lines cost at most, per byte."""
+    lines = [PREFIX + row.sample for row in grammar.ROWS]
+    return max(cost(Category.IKE, text, TRIES) / max(len(text), ORDINARY) for text in lines)
+
+
+PER_BYTE = per_byte()
 
 
 def check(data: bytes) -> None:
@@ -63,7 +68,14 @@ def check(data: bytes) -> None:
     start = time.process_time()
     event = grammar.read(record(category, text))
     if time.process_time() - start > allowed:
-        assert cost(category, text, TRIES) <= allowed, f"costs more than {SHARE} times the share of its length"
+        # The machine may only have been slow just now: ordinary lines are measured again beside it.
+        least = ordinary = float("inf")
+        for _ in range(TRIES):
+            least = min(least, cost(category, text, TRIES))
+            ordinary = min(ordinary, per_byte())
+        assert least <= SHARE * ordinary * max(length, ORDINARY), (
+            f"costs more than {SHARE} times the share of its length"
+        )
     assert event.message == text
     assert len(event.proposals) <= grammar.MAX_PROPOSALS
     assert len(event.initiator_selectors) <= grammar.MAX_SELECTORS
