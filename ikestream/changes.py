@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from ikestream.episode import Situation
 from ikestream.events import Kind, Proposal
-from ikestream.offers import ranges
+from ikestream.finding import ActionOn
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.ending import How, endings
-from ikestream.rules.finding import ActionOn
+from ikestream.selectors import ranges
 from ikestream.status import Outcome
 from ikestream.times import MINUTE
-from ikestream.tunnel import Initiator, Negotiation
 
 WRITTEN_AFTER = 5 * MINUTE
 """Azure may log a configuration event this much later than its effect (facts 2.19)."""

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ikestream.events import IkeEvent, Kind
+from ikestream.negotiation import Negotiation
 from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
 from ikestream.times import FLOOR, HOUR, Times
-from ikestream.tunnel import Attempts, Gateway, Negotiation, Tunnel
+from ikestream.tunnel import Attempts, Gateway, Tunnel
 
 MAX_EPISODES = 8
 FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})

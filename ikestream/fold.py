@@ -8,9 +8,11 @@ span, and the peer's single offer among them is a span of its own that they cann
 
 from __future__ import annotations
 
+from ikestream.negotiation import Negotiation
+from ikestream.session import identify
 from ikestream.status import Change, Outcome, Timeline
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
-from ikestream.tunnel import Gateway, Negotiation, Span, Tunnel, gather, identify
+from ikestream.tunnel import Gateway, Span, Tunnel, gather
 
 MIN_FOLDED = 32
 """Folding costs about as much as judging once; it waits until this many negotiations can go."""

@@ -13,8 +13,9 @@ from functools import partial
 
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
+from ikestream.negotiation import SA_ENDS, Initiator, Negotiation
 from ikestream.times import Times
-from ikestream.tunnel import SA_ENDS, Attempt, Attempts, Gateway, Initiator, Negotiation, Tunnel
+from ikestream.tunnel import Attempt, Attempts, Gateway, Tunnel
 
 
 class State(StrEnum):

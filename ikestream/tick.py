@@ -12,11 +12,12 @@ from ikestream.episode import Situation, episodes, situate
 from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.incident import Ledger, Pace, Row, Wanted, revise
+from ikestream.negotiation import Negotiation
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.status import observe
 from ikestream.stores.memory import MemoryStore
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
-from ikestream.tunnel import Gateway, Negotiation, Tunnel
+from ikestream.tunnel import Gateway, Tunnel
 from ikestream.verdict import want, want_bgp
 
 

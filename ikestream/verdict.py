@@ -11,15 +11,17 @@ from ikestream.changes import Changed, compare
 from ikestream.columns import SCHEMA_VERSION
 from ikestream.episode import Situation
 from ikestream.events import Proposal
+from ikestream.finding import TITLES, Cause, FailedStep, Finding, Remedy
 from ikestream.incident import TELLING, Row, Wanted
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules import diagnose
 from ikestream.rules.bgp_peer_down import Fallen
 from ikestream.rules.bgp_peer_down import judge as judge_bgp
-from ikestream.rules.finding import TITLES, Cause, FailedStep, Finding, Remedy
 from ikestream.rules.on_demand import is_on_demand
+from ikestream.session import SESSIONLESS
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
-from ikestream.tunnel import MAX_ATTEMPTS, SESSIONLESS, Gateway, Initiator, Negotiation, gather
+from ikestream.tunnel import MAX_ATTEMPTS, Gateway, gather
 
 MAX_EVIDENCE = 12
 MAX_MESSAGE = 2_000

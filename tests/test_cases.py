@@ -15,7 +15,7 @@ import pytest
 
 import ikestream.rules
 from ikestream import formats
-from ikestream.rules.finding import Cause
+from ikestream.finding import Cause
 from tests.expectations import CASES, Case, cases, compare, diagnose, dump, main
 
 ALL = cases()

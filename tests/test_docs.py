@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ikestream import settings
-from ikestream.rules import CAUSES
+from ikestream.finding import Cause
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -43,7 +43,7 @@ def test_the_sample_output_is_what_the_program_prints() -> None:
 
 def test_every_cause_a_rule_can_name_is_explained_and_no_other() -> None:
     explained = first_column(block("causes", README.read_text(encoding="utf-8")))
-    assert sorted(explained) == sorted(cause.value for cause in CAUSES)
+    assert sorted(explained) == sorted(cause.value for cause in Cause)
     assert len(set(explained)) == len(explained)
 
 

@@ -370,12 +370,15 @@ def test_a_hub_that_cannot_be_asked_is_one_line_and_no_conclusion(start: Start) 
     with LocalHub({"vpn": 1}) as hub:
         worker = start(connected(hub), level="DEBUG")
         assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119))))
-        hub.broker.refusal = (401, "Unauthorized access. 'Listen' claim(s) are required to perform this operation.")
+        hub.broker.refusals[""] = (
+            401,
+            "Unauthorized access. 'Listen' claim(s) are required to perform this operation.",
+        )
         assert succeeded(worker.tell())
         said = [line for line in worker.logged if line.startswith(("WARNING", "ERROR"))]
         assert len(said) == 1
         assert "the event hub cannot be asked how far it is written: AuthenticationError" in said[0]
-        hub.broker.refusal = None
+        hub.broker.refusals.clear()
         assert succeeded(worker.tell())  # and is asked again
         assert len(worker.rows) == 2
         assert not [line for line in worker.logged if KEY in line or "SharedAccessSignature" in line]

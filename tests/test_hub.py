@@ -77,15 +77,16 @@ def test_a_hub_that_does_not_answer_is_given_up_and_the_next_question_starts_ane
     asyncio.run(ask())
 
 
-def test_a_refusal_is_said_on_one_line_without_the_key(local: LocalHub) -> None:
-    local.broker.refusal = (401, "Unauthorized access.\n'Listen' claim(s) are required")
+@pytest.mark.parametrize("refused", ["", "1"], ids=["of the hub", "of one partition"])
+def test_a_refusal_is_said_on_one_line_without_the_key(local: LocalHub, refused: str) -> None:
+    local.broker.refusals[refused] = (401, "Unauthorized access.\n'Listen' claim(s) are required")
     try:
-        with pytest.raises(Unreachable, match=r"^AuthenticationError: ") as refused:
+        with pytest.raises(Unreachable, match=r"^AuthenticationError: ") as said:
             asyncio.run(Hub(configured(local)).heads())
     finally:
-        local.broker.refusal = None
-    assert "\n" not in str(refused.value)
-    assert KEY not in str(refused.value)
+        local.broker.refusals.clear()
+    assert "\n" not in str(said.value)
+    assert KEY not in str(said.value)
 
 
 def test_a_hub_that_is_not_there_is_named(local: LocalHub) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ikestream import batch
@@ -145,7 +145,20 @@ def test_lines_of_real_words_in_any_order_are_read_and_judged(messages: list[str
 # --- law 2: order-proof -------------------------------------------------------------------------------------------
 
 
+def _marks(*operations: str, category: Category = Category.TUNNEL, remote: str = "203.0.113.7") -> list[Record]:
+    """Records of one instant that differ in nothing but what they say."""
+    return [Record(START, GATEWAY, category, o, "GatewayTenantWorker_IN_0", "", remote_ip=remote) for o in operations]
+
+
 @settings(max_examples=250)
+@example(_marks("TunnelConnected", "TunnelDisconnected", "TunnelConnected"), 0)
+@example(
+    [
+        *_marks("SetGatewayConfiguration", "HostMaintenanceEvent", category=Category.GATEWAY),
+        *_marks("TunnelDisconnected"),
+    ],
+    0,
+)
 @given(streams(), st.integers(0, 2**32))
 def test_any_stream_ends_the_same_however_it_is_delivered(records: list[Record], seed: int) -> None:
     random = Random(seed)

@@ -11,22 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ikestream.events import Proposal, Selector
+from ikestream.finding import ActionOn, Mismatch, Parameter
 from ikestream.offers import (
     MAX_COMPARED,
     Comparison,
     GatewayKind,
     Phase,
     Role,
-    cidrs,
     compare,
-    compare_selectors,
-    covers,
     custom_values,
     default_offers,
     gateway_kind,
     is_default,
     parameters,
-    ranges,
     side_to_change,
     spell,
     strongest,
@@ -35,7 +32,7 @@ from ikestream.offers import (
     weak,
     weak_values,
 )
-from ikestream.rules.finding import ActionOn, Mismatch, Parameter
+from ikestream.selectors import cidrs, compare_selectors, covers, ranges
 
 SUBSCRIPTION = "/subscriptions/11111111-2222-3333-4444-555555555555/resourceGroups/rg-net/providers/Microsoft.Network"
 VPN = f"{SUBSCRIPTION}/virtualNetworkGateways/vpngw-hub"

@@ -12,11 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ikestream.events import Proposal
-from ikestream.offers import GatewayKind, Phase, Role, compare, custom_values, default_offers, weak, weak_values
-from ikestream.remedy import Agreed, Attempt, Names, Vendor, cure, make_peer_initiate, note
-from ikestream.remedy.causes import CURES
-from ikestream.remedy.names import PLACEHOLDER, choose_words, networks
-from ikestream.rules.finding import (
+from ikestream.finding import (
     ActionOn,
     Cause,
     Command,
@@ -28,6 +24,10 @@ from ikestream.rules.finding import (
     Parameter,
     Remedy,
 )
+from ikestream.offers import GatewayKind, Phase, Role, compare, custom_values, default_offers, weak, weak_values
+from ikestream.remedy import Agreed, Attempt, Names, Vendor, cure, make_peer_initiate, note
+from ikestream.remedy.causes import CURES
+from ikestream.remedy.names import PLACEHOLDER, choose_words, networks
 
 SUBSCRIPTION = "11111111-2222-3333-4444-555555555555"
 VPN = (

@@ -256,6 +256,15 @@ def lines_get_lost(lab: Lab) -> Story:
     return lab.tell("lines_get_lost", Truth(site.peer.address, "PreSharedKeyMismatch"))
 
 
+def lines_without_addresses(lab: Lab) -> Story:
+    """Keys differ; of every refusal only SESSION_ID stands before the line, the addresses are on the others."""
+    lab.log.short = True
+    site = lab.site()
+    site.set(peer={"key": "two"})
+    site.run(ENOUGH)
+    return lab.tell("lines_without_addresses", Truth(site.peer.address, "PreSharedKeyMismatch"))
+
+
 def ikev1_words(lab: Lab) -> Story:
     """IKEv1 on a connection that worked: after a change the peer's phase 1 is refused in the words of main mode."""
     site = lab.site(active_active=False)
@@ -308,6 +317,7 @@ FAULTS: tuple[Scenario, ...] = (
     configuration_changed,
     bgp_down,
     lines_get_lost,
+    lines_without_addresses,
     ikev1_words,
     one_address_refused,
 )

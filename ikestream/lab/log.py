@@ -18,6 +18,7 @@ class Log:
     random: Random
     tunnel_log: bool = True
     lost: float = 0.0  # share of IKE lines that never arrive: resource logs are not lossless
+    short: bool = False  # notifies and closes carry the SESSION_ID alone (facts 00, variant C)
     records: list[Record] = field(default_factory=list)
     wording: Wording = field(init=False)
 
@@ -81,5 +82,10 @@ class Page:
         """Write `line`, `after` ms since the one before; by default the same instant, a few ms later or earlier."""
         step = after if after is not None else self.log.random.choice((0, 0, 3, 31, 31, -2))
         self.at += step
-        prefix = self.log.wording.prefix(self.session, self.remote, self.remote_port, self.local, self.local_port)
-        self.log.ike(self.at, self.instance, line if self.bare else prefix + line)
+        say = self.log.wording
+        prefix = say.prefix(self.session, self.remote, self.remote_port, self.local, self.local_port)
+        if self.bare:
+            prefix = ""
+        elif self.log.short and ("[NOTIFY]" in line or "Tunnel closed" in line):
+            prefix = say.session_prefix(self.session)
+        self.log.ike(self.at, self.instance, prefix + line)

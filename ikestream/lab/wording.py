@@ -39,8 +39,11 @@ class Wording:
 
     def prefix(self, session: str, remote: str, remote_port: int, local: str, local_port: int) -> str:
         """Return what stands before every line of an exchange."""
-        known = f"SESSION_ID :{{{session.upper() if self.upper_sessions else session}}} " if session else ""
-        return f"{known}Remote {remote}:{remote_port}: Local {local}:{local_port}: "
+        return f"{self.session_prefix(session)}Remote {remote}:{remote_port}: Local {local}:{local_port}: "
+
+    def session_prefix(self, session: str) -> str:
+        """Return the SESSION_ID alone, which is all that some lines carry (facts 00, variant C)."""
+        return f"SESSION_ID :{{{session.upper() if self.upper_sessions else session}}} " if session else ""
 
     def init_sent(self, tunnel: int, spi: str) -> str:
         """Azure sends the first message, or sends it again."""

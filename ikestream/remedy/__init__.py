@@ -7,11 +7,11 @@ is not known is a placeholder and is named in `assumed`. Everything rests on fac
 
 from __future__ import annotations
 
+from ikestream.finding import Finding, Remedy
 from ikestream.remedy.causes import CURES
 from ikestream.remedy.names import Agreed, Names, choose_words
 from ikestream.remedy.note import Attempt, note
 from ikestream.remedy.peer import Vendor, make_peer_initiate
-from ikestream.rules.finding import Finding, Remedy
 
 __all__ = ["Agreed", "Attempt", "Names", "Vendor", "cure", "make_peer_initiate", "note"]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from ikestream.finding import Finding
 from ikestream.offers import Phase
 from ikestream.remedy import azure, peer, policy
 from ikestream.remedy.names import Agreed, Words
 from ikestream.remedy.steps import NOTHING, Plan, Steps
-from ikestream.rules.finding import Finding
 
 
 def restore_redundancy(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:

@@ -9,9 +9,9 @@ has.
 from __future__ import annotations
 
 from ikestream.events import Proposal
+from ikestream.finding import ActionOn, Command, Parameter
 from ikestream.offers import GatewayKind, Phase, custom_values, spell, weak
 from ikestream.remedy.names import SAME_GROUP, Agreed, Words, write
-from ikestream.rules.finding import ActionOn, Command, Parameter
 
 NONE = "None; it only reads."
 NO_UNDO = "Not needed."

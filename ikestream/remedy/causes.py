@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from ikestream.finding import Finding
 from ikestream.offers import Phase
 from ikestream.remedy import advisories, azure, peer, policy, selectors
 from ikestream.remedy.names import Agreed, Words
 from ikestream.remedy.steps import NOTHING, Plan, Steps
-from ikestream.rules.finding import Finding
 
 Cure: TypeAlias = Callable[[Finding, Words, Agreed], Plan]
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from ikestream.events import Proposal
+from ikestream.finding import ActionOn, Command
 from ikestream.offers import GatewayKind, gateway_kind
-from ikestream.rules.finding import ActionOn, Command
 
 PLACEHOLDER = re.compile(r"<[a-z][a-z0-9-]*>")
 SAME_GROUP = "The connection is in the resource group of the gateway."

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from textwrap import fill
 
 from ikestream.events import Proposal
+from ikestream.finding import ActionOn, FailedStep, Finding, Parameter
 from ikestream.offers import Phase, target
 from ikestream.remedy.names import Names, Words, choose_words
-from ikestream.rules.finding import ActionOn, FailedStep, Finding, Parameter
 
 MAX_VALUES = 8
 MAX_VALUE = 48

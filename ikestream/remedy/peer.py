@@ -14,9 +14,9 @@ from ipaddress import IPv4Network, ip_network
 from typing import Any
 
 from ikestream.events import Proposal
+from ikestream.finding import ActionOn, Command, Parameter
 from ikestream.offers import Phase, parameters, spell, weak
 from ikestream.remedy.names import Names, Words, choose_words, write
-from ikestream.rules.finding import ActionOn, Command, Parameter
 
 _VENDORS: dict[str, Any] = json.loads((files("ikestream") / "data" / "peer_settings.json").read_text("utf-8"))[
     "vendors"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ikestream.events import Proposal
+from ikestream.finding import ActionOn, Finding, OffersSource, Parameter
 from ikestream.offers import Phase, Role, Target, custom_values, is_default, spell, strongest, target, weak
 from ikestream.remedy import azure, peer
 from ikestream.remedy.names import Agreed, Words
 from ikestream.remedy.steps import PROOF, Plan, Steps
-from ikestream.rules.finding import ActionOn, Finding, OffersSource, Parameter
 
 UNKNOWN = Proposal("", "", "")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network, summarize_address_range
 
+from ikestream.finding import Command, Finding, Parameter
 from ikestream.remedy import azure, peer
 from ikestream.remedy.names import Words, networks
 from ikestream.remedy.steps import Plan, Steps
-from ikestream.rules.finding import Command, Finding, Parameter
 
 MAX_PREFIXES = 8
 """Prefixes named in a command; a line with more is no longer read, and a range can need dozens."""

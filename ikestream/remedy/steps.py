@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ikestream.rules.finding import Command
+from ikestream.finding import Command
 
 NOTHING = "nothing to change."
 PROOF = "Azure portal, the connection, Overview: Status is Connected, and this incident resolves about a minute later."

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ikestream.episode import Situation
+from ikestream.finding import Finding
 from ikestream.rules import (
     certificate_authentication_failed,
     configuration_changed,
@@ -31,7 +32,6 @@ from ikestream.rules import (
     traffic_selector_mismatch,
     unclassified,
 )
-from ikestream.rules.finding import Finding
 
 Rule: TypeAlias = Callable[[Situation], Finding | None]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ikestream.events import IkeEvent, Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.rules.gateway import drops, up_on
 from ikestream.times import SECOND
 from ikestream.tunnel import Gateway

@@ -10,10 +10,10 @@ from __future__ import annotations
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import CERTIFICATE_CODES, Negotiation
 from ikestream.rules.signature import SWITCH_ON_IKE_LOG, disconnected_with, prove
 from ikestream.times import CLOCKLESS, DAY, MINUTE
-from ikestream.tunnel import CERTIFICATE_CODES, Negotiation
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
 AUTHENTICATION_CODES = frozenset({13801, 13826})

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.ending import How, code, endings, evidence, reason, those
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.gateway import near
 from ikestream.rules.signature import prove, reached
 from ikestream.times import MINUTE

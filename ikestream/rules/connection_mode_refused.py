@@ -9,10 +9,10 @@ the mode then only does what it was set to do.
 from __future__ import annotations
 
 from ikestream.episode import Situation
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import disconnected_with, prove
 from ikestream.status import Outcome
-from ikestream.tunnel import Initiator, Negotiation
 
 CODE = 1225
 

@@ -14,9 +14,10 @@ from enum import StrEnum
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
+from ikestream.negotiation import Negotiation
 from ikestream.status import REMOVED, Change, Outcome, State
 from ikestream.times import SECOND
-from ikestream.tunnel import Negotiation, Tunnel
+from ikestream.tunnel import Tunnel
 
 AZURE_IKE_LIFETIME = 28_800 * SECOND
 """Azure's main mode lifetime (POL)."""

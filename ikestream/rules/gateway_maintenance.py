@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.ending import How, code, endings, evidence, reason, those
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.gateway import instances, near, neighbours
 from ikestream.rules.signature import prove, reached
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Proposal
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
+from ikestream.negotiation import POLICY_CODES, Negotiation
 from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.rules.offered import usable
 from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
-from ikestream.tunnel import POLICY_CODES, Negotiation
 
 POLICY_MATCH = 13868
 

@@ -8,9 +8,9 @@ attempt of this outage got as far as an answered SA_INIT, both ends speak the sa
 from __future__ import annotations
 
 from ikestream.episode import Situation
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding
+from ikestream.negotiation import Negotiation
 from ikestream.rules.signature import disconnected_with, prove
-from ikestream.tunnel import Negotiation
 
 CODE = 13880
 NOTIFY = "INVALID_MAJOR_VERSION"

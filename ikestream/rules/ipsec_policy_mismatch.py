@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
+from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.rules.offered import Offers, change_after, collect_offers
 from ikestream.rules.signature import ikev2_is_shown, prove, refuses_child, rekeys
-from ikestream.tunnel import Negotiation
 
 POLICY_MATCH = 13868
 PROOF = (

@@ -10,9 +10,9 @@ from __future__ import annotations
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, Finding, Hypothesis
+from ikestream.negotiation import Negotiation
 from ikestream.rules.signature import count, ikev2_is_shown, prove, reached
-from ikestream.tunnel import Negotiation
 
 PAYLOAD_CODES = frozenset({13823, 13824, 13843, *range(13829, 13833), *range(13835, 13843)})
 NOTIFIES = frozenset({"INVALID_SYNTAX", "UNSUPPORTED_CRITICAL_PAYLOAD"})

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Direction, IkeEvent, Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import answered, count, prove, timed_out
 from ikestream.status import Outcome
-from ikestream.tunnel import Initiator, Negotiation
 
 NAT_PORT = 4500
 AUTH_KINDS = frozenset({Kind.AUTH_SENT, Kind.TS_PROPOSED, Kind.ESP_SENT})

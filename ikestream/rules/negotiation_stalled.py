@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, Finding, Hypothesis
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import answered, closed_by_time, count, prove, reached, stopped_after, timed_out
-from ikestream.tunnel import Initiator, Negotiation
 
 PROOF = (
     Kind.AUTH_SENT,

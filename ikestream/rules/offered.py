@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Proposal, Selector
-from ikestream.offers import Phase, Role, compare_selectors, default_offers, is_default, ranges
-from ikestream.rules.finding import Mismatch, OffersSource, Parameter
+from ikestream.finding import Mismatch, OffersSource, Parameter
+from ikestream.negotiation import Initiator, Negotiation
+from ikestream.offers import Phase, Role, default_offers, is_default
+from ikestream.selectors import compare_selectors, ranges
 from ikestream.status import Outcome
-from ikestream.tunnel import Initiator, Negotiation
 
 MAX_RANGES = 32
 """Ranges named per side and end, as many as the offers columns hold."""

@@ -7,10 +7,11 @@ peer itself brought it up again. That is known only once it has happened twice: 
 from __future__ import annotations
 
 from ikestream.episode import FAILED, Episode
+from ikestream.negotiation import Initiator
 from ikestream.rules.ending import How, read, written_about
 from ikestream.status import Change, Outcome, State, Timeline
 from ikestream.times import MINUTE, Times
-from ikestream.tunnel import Initiator, Tunnel
+from ikestream.tunnel import Tunnel
 
 CYCLES = 2
 """Times it must have been seen."""

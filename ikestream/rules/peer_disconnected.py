@@ -9,8 +9,8 @@ on demand is no incident at all (`on_demand`).
 from __future__ import annotations
 
 from ikestream.episode import Situation
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.rules.ending import LIFETIME_OR_DELETE, How, attempts_after, code, endings, evidence, reason, those
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 
 
 def judge(situation: Situation) -> Finding | None:

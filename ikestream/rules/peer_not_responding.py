@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import closed_by_time, count, prove, timed_out
 from ikestream.status import Outcome
-from ikestream.tunnel import Initiator, Negotiation
 
 PROOF = (Kind.CLOSED, Kind.ERROR, Kind.SA_INIT_SENT, Kind.IKE_SENT)
 IKE_PORT = 500

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import Initiator
 from ikestream.rules.ending import Ending, How, attempts_after, code, endings, evidence, reason, those
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.gateway import neighbours
 from ikestream.rules.signature import prove, reached
-from ikestream.tunnel import Initiator
 
 DPD = 13886
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Parameter
+from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Parameter
 from ikestream.rules.offered import Offers, collect_offers, without_group
 from ikestream.rules.signature import DH_CODES, ikev2_is_shown, prove, refuses_child, refuses_selectors, rekeys
-from ikestream.tunnel import Negotiation
 
 COLLISIONS = frozenset({"TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND"})
 COLLISION_CODE = 13821

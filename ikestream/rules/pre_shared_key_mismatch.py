@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import CERTIFICATE_CODES, Initiator, Negotiation
 from ikestream.rules.signature import (
     SWITCH_ON_IKE_LOG,
     answered,
@@ -25,7 +26,6 @@ from ikestream.rules.signature import (
     timed_out,
 )
 from ikestream.status import Outcome, State
-from ikestream.tunnel import CERTIFICATE_CODES, Initiator, Negotiation
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
 """Authentication method or identity refused: not the key."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from ikestream import codes
 from ikestream.episode import FAILED, Situation
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import Negotiation
 from ikestream.rules.ending import How, endings, evidence, those
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.rules.signature import DH_CODES, prove, rekeys
 from ikestream.status import Outcome
 from ikestream.times import HOUR
-from ikestream.tunnel import Negotiation
 
 LEAD = HOUR
 """A rekey this long before the drop may be the one it lacked: sides begin at 90 to 97 % of at most 8 hours."""

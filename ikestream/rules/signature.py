@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
-from ikestream.rules.finding import ActionOn, FailedStep
+from ikestream.finding import ActionOn, FailedStep
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.status import TIMED_OUT, Outcome
-from ikestream.tunnel import Initiator, Negotiation
 
 DH_CODES = frozenset({13822, 13833, 13864, 13865})
 _IKEV2 = frozenset(

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Selector
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import EVERYTHING, Initiator, Negotiation
 from ikestream.rules.offered import Selectors, change_after, collect_selectors
 from ikestream.rules.signature import (
     SELECTOR_CODE,
@@ -25,7 +26,6 @@ from ikestream.rules.signature import (
     rekeys,
 )
 from ikestream.status import TIMED_OUT
-from ikestream.tunnel import EVERYTHING, Initiator, Negotiation
 
 INVALID_PAYLOAD = 13843
 NEGOTIATION_FAILED = "SA_NEGOTIATION_FAILED"

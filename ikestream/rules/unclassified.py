@@ -10,7 +10,7 @@ from __future__ import annotations
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.rules.finding import ActionOn, Cause, Confidence, FailedStep, Finding
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding
 from ikestream.rules.signature import next_to_act, prove, reached, stopped_after
 
 

@@ -116,7 +116,7 @@ class Broker(MessagingHandler):
         self.asked: dict[str, int] = defaultdict(int)
         self.opened = self.sent = 0
         self.silent = False
-        self.refusal: tuple[int, str] | None = None
+        self.refusals: dict[str, tuple[int, str]] = {}  # partition, or "" for the hub -> what it answers
 
     def on_link_opening(self, event: Event) -> None:
         link = event.link
@@ -211,8 +211,8 @@ class Broker(MessagingHandler):
         )
 
     def properties(self, asked: dict[str, Any]) -> tuple[int, str, dict[str, Any] | None]:
-        if self.refusal:
-            return (*self.refusal, None)
+        if refusal := self.refusals.get(asked.get("partition", "")):
+            return (*refusal, None)
         partitions = self.hubs.get(asked["name"].lower())
         if partitions is None:
             return 404, f"The messaging entity '{asked['name']}' could not be found.", None

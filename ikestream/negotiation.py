@@ -1,0 +1,361 @@
+"""IkeEvents of one attempt -> Negotiation: what the attempt shows, as a set.
+
+Presence counts, order does not, because rows of one session carry equal or swapped times. Nothing here concludes
+anything from silence; that is the business of `status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cached_property
+from typing import TypeAlias
+
+from ikestream import codes
+from ikestream.codes import Role
+from ikestream.events import Direction, IkeEvent, Kind, Proposal, Selector
+
+SAME_MOMENT = 1_000
+"""Lines of one session closer than this (ms) have no order."""
+
+EVERYTHING = (("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))  # noqa: S104 - a selector, no socket
+IKE_PORTS = frozenset({500, 4500})
+
+
+class Initiator(StrEnum):
+    """Who began a negotiation."""
+
+    AZURE = "Azure"
+    PEER = "Peer"
+    UNKNOWN = "Unknown"
+
+
+_REFUSAL_NOTIFIES = frozenset(
+    {
+        "NO_PROPOSAL_CHOSEN",
+        "AUTHENTICATION_FAILED",
+        "TS_UNACCEPTABLE",
+        "INVALID_MAJOR_VERSION",
+        "SINGLE_PAIR_REQUIRED",
+        "INVALID_ID_INFORMATION",
+        "FAILED_CP_REQUIRED",
+        "INTERNAL_ADDRESS_FAILURE",
+    }
+)
+_SOFT_NOTIFIES = frozenset({"INVALID_SYNTAX", "INVALID_KE_PAYLOAD", "UNSUPPORTED_CRITICAL_PAYLOAD"})
+SA_ENDS = frozenset({13886, 13885, 13877, 13849, 13891})
+"""Codes that end an established SA (facts 1.3, 3.3): its peer vanished; the others end it on purpose or by age."""
+ENDS = SA_ENDS | {13807}
+"""The same, and the delete that may also stop a negotiation half-way."""
+AUTH_CODES = frozenset({13801, 13826, 13870, 13889, 13834, 13869})
+"""Codes with which authentication ends, whatever the reason (facts 1.3)."""
+
+CERTIFICATE_CODES = frozenset({13806, 13817, 13818, 13819, 13820, 13828, 13847, 13848, 13875, 13881, 13887})
+"""Codes of a certificate that is missing, unfit or not trusted (facts 1.3)."""
+POLICY_CODES = frozenset({13868, 13802, 13871, 13872, 13873, 13874})
+"""Policy match error, and the IKEv1 attributes of a phase 1 proposal (facts 1.3)."""
+
+Signature: TypeAlias = tuple[bool, tuple[int, ...], tuple[str, ...], tuple[str, ...]]
+"""(phase 1 succeeded, other codes, notifies sent or meant, other notifies received)"""
+
+_FROM_PEER = frozenset(
+    {
+        Kind.SA_INIT_ANSWERED,
+        Kind.SA_INIT_RECEIVED,
+        Kind.RESPONDER_SPI,
+        Kind.IKE_RECEIVED,
+        Kind.MM_PACKET,
+        Kind.AUTH_RECEIVED,
+        Kind.TS_REQUESTED,
+        Kind.ESP_RECEIVED,
+        Kind.NOTIFY_RECEIVED,
+    }
+)
+
+RANK = {kind: rank for rank, kind in enumerate(Kind)}
+
+
+class Negotiation:
+    """One attempt, as the set of its records. Built once from its events; everything else is read off them.
+
+    `events` are sorted by (time, order of the exchange, text), so that equal sets give equal objects.
+    """
+
+    def __init__(self, session: str, events: Iterable[IkeEvent]) -> None:
+        self.session = session
+        self.events: tuple[IkeEvent, ...] = tuple(
+            sorted(events, key=lambda e: (e.at or 0, RANK[e.kind], e.message, e.instance))
+        )
+        self.start: int = self.events[0].at or 0
+        self.end: int = self.events[-1].at or 0
+
+    @cached_property
+    def kinds(self) -> frozenset[Kind]:
+        """Every kind of line that is present."""
+        return frozenset(event.kind for event in self.events)
+
+    @cached_property
+    def initiator(self) -> Initiator:
+        """Who sent the first SA_INIT; read from any line that only one of the roles can write."""
+        azure = self.kinds & {Kind.SA_INIT_SENT, Kind.SA_INIT_ANSWERED}
+        peer = self.kinds & {Kind.SA_INIT_RECEIVED, Kind.RESPONDER_SPI}
+        if azure and peer:
+            return Initiator.UNKNOWN
+        if azure:
+            return Initiator.AZURE
+        if peer:
+            return Initiator.PEER
+        # The SA_INIT line may be lost. "Sending Ike payload" lists offers, which only an initiator makes;
+        # selectors are "requested" by a peer that initiates.
+        if self.kinds & {Kind.IKE_SENT, Kind.TS_PROPOSED}:
+            return Initiator.AZURE
+        if Kind.TS_REQUESTED in self.kinds or (Kind.IKE_RECEIVED in self.kinds and Kind.NOTIFY_SENT in self.kinds):
+            return Initiator.PEER
+        return Initiator.UNKNOWN
+
+    @cached_property
+    def local(self) -> str:
+        """Azure's address, '' if no line carries it."""
+        return next((e.local for e in self.events if e.local), "")
+
+    @cached_property
+    def remote(self) -> str:
+        """The peer's address, '' if no line carries it."""
+        return next((e.remote for e in self.events if e.remote), "")
+
+    @cached_property
+    def instance(self) -> str:
+        """The gateway instance that wrote the newest line."""
+        return next((e.instance for e in reversed(self.events) if e.instance), "")
+
+    @cached_property
+    def spis(self) -> tuple[str, str]:
+        """(initiator SPI, responder SPI), '' where not printed."""
+        initiator = next((e.initiator_spi for e in self.events if e.initiator_spi), "")
+        responder = next((e.responder_spi for e in self.events if e.responder_spi), "")
+        return initiator, responder
+
+    @cached_property
+    def identity(self) -> str:
+        """What makes it one attempt: the initiator's SPI (a retransmission and a corrected KE repeat it), else the session."""
+        return self.spis[0] or f"{self.session}@{self.start}"
+
+    def _proposals(self, kind: Kind) -> tuple[Proposal, ...]:
+        # The longest list wins: a line that was cut lists less, never more.
+        lists = [e.proposals for e in self.events if e.kind is kind and e.proposals]
+        return max(lists, key=lambda found: (len(found), found), default=())
+
+    @cached_property
+    def azure_ike(self) -> tuple[Proposal, ...]:
+        """Azure's phase 1 offers, in order; () unless Azure is the initiator."""
+        return self._proposals(Kind.IKE_SENT) if self.initiator is Initiator.AZURE else ()
+
+    @cached_property
+    def azure_ike_cut(self) -> bool:
+        """Whether the only lines with Azure's phase 1 offers end in the middle."""
+        lines = [e for e in self.events if e.kind is Kind.IKE_SENT]
+        return bool(lines) and all(e.cut for e in lines)
+
+    @cached_property
+    def peer_ike(self) -> tuple[Proposal, ...]:
+        """The peer's phase 1 offers; () unless the peer is the initiator (else the same line is what it chose)."""
+        return self._proposals(Kind.IKE_RECEIVED) if self.initiator is Initiator.PEER else ()
+
+    @cached_property
+    def chosen_ike(self) -> tuple[Proposal, ...]:
+        """What the peer chose in phase 1 when Azure initiated."""
+        return self._proposals(Kind.IKE_RECEIVED) if self.initiator is Initiator.AZURE else ()
+
+    @cached_property
+    def azure_esp(self) -> tuple[Proposal, ...]:
+        """Azure's phase 2 offers; () unless Azure is the initiator."""
+        return self._proposals(Kind.ESP_SENT) if self.initiator is Initiator.AZURE else ()
+
+    @cached_property
+    def chosen_esp(self) -> tuple[Proposal, ...]:
+        """What the peer chose in phase 2 when Azure initiated."""
+        return self._proposals(Kind.ESP_RECEIVED) if self.initiator is Initiator.AZURE else ()
+
+    @cached_property
+    def peer_esp(self) -> tuple[Proposal, ...]:
+        """The peer's phase 2 offers; () unless the peer is the initiator."""
+        return self._proposals(Kind.ESP_RECEIVED) if self.initiator is Initiator.PEER else ()
+
+    @cached_property
+    def auth_method(self) -> str:
+        """Azure's authentication method as logged (R2): 'psk', 'certificate' or ''."""
+        for event in self.events:
+            squeezed = event.auth.replace(" ", "").replace("-", "").lower()
+            if squeezed:
+                return "psk" if "preshared" in squeezed or "psk" in squeezed else "certificate"
+        return ""
+
+    @cached_property
+    def sent_notifies(self) -> frozenset[str]:
+        """RFC 7296 names of the notifies Azure sent."""
+        return frozenset(e.name for e in self.events if e.kind is Kind.NOTIFY_SENT and e.name)
+
+    @cached_property
+    def received_notifies(self) -> frozenset[str]:
+        """RFC 7296 names of the notifies the peer sent."""
+        return frozenset(e.name for e in self.events if e.kind is Kind.NOTIFY_RECEIVED and e.name)
+
+    @cached_property
+    def codes(self) -> tuple[int, ...]:
+        """Every Windows code in it, in event order, once each."""
+        return tuple(dict.fromkeys(e.code for e in self.events if e.code))
+
+    @cached_property
+    def reached_auth(self) -> bool:
+        """Whether IKE_SA_INIT succeeded: an AUTH line or a selector line proves it."""
+        return bool(
+            self.kinds
+            & {Kind.AUTH_SENT, Kind.AUTH_RECEIVED, Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT}
+        )
+
+    @cached_property
+    def child_agreed_at(self) -> int | None:
+        """When the newest line says that selectors or an ESP proposal were agreed; None if none does.
+
+        Agreed selectors prove it alone: they come after AUTH both ways, whose lines may be lost. A received
+        ESP payload proves it only where Azure initiated and saw AUTH answered, for then it is the peer's choice.
+        """
+        agreed = [e.at or 0 for e in self.events if e.kind is Kind.TS_FINAL]
+        if self.initiator is Initiator.AZURE and Kind.AUTH_RECEIVED in self.kinds:
+            agreed += [e.at or 0 for e in self.events if e.kind is Kind.ESP_RECEIVED]
+        return max(agreed, default=None)
+
+    @cached_property
+    def depth(self) -> int:
+        """How far it came, 0 to 5: SA_INIT only, refused by notify, answered, AUTH requested, AUTH answered, child agreed."""
+        if self.child_agreed_at is not None:
+            return 5
+        if self.initiator is Initiator.PEER:
+            if self.kinds & {Kind.TS_REQUESTED, Kind.ESP_RECEIVED}:
+                return 4
+            if Kind.AUTH_RECEIVED in self.kinds:
+                return 4 if Kind.AUTH_SENT in self.kinds else 3
+        elif Kind.AUTH_RECEIVED in self.kinds:
+            return 4
+        elif self.reached_auth:
+            return 3
+        if self.refused_by_notify:
+            return 1
+        return 2 if self.kinds & {Kind.SA_INIT_ANSWERED, Kind.RESPONDER_SPI, Kind.MM_PACKET} else 0
+
+    @cached_property
+    def refused_by_notify(self) -> bool:
+        """Whether either side said no in a notify."""
+        return bool((self.sent_notifies | self.received_notifies) & _REFUSAL_NOTIFIES)
+
+    @cached_property
+    def refusal(self) -> IkeEvent | None:
+        """The earliest line that refuses for good (role F, or a notify that says no); None if there is none."""
+        return next((e for e in self.events if _refuses(e)), None)
+
+    @cached_property
+    def soft_failure(self) -> IkeEvent | None:
+        """The earliest line that fails the attempt unless the leg succeeds nearby (roles S and f); None if there is none."""
+        return next((e for e in self.events if _fails_softly(e) and self._ends(e)), None)
+
+    @cached_property
+    def ended_at(self) -> int | None:
+        """When the first line ended or disturbed it, benign or not; None while none did.
+
+        Where a child was agreed, only what stands after it counts, or beside it: times within one session are not
+        in causal order to the millisecond. A corrected group or a cookie before it is the normal course.
+        """
+        earliest = (self.child_agreed_at or 0) - SAME_MOMENT if self.child_agreed_at is not None else 0
+        return next((e.at or 0 for e in self.events if (e.at or 0) >= earliest and self._ends(e)), None)
+
+    def _ends(self, event: IkeEvent) -> bool:
+        if event.name == "INVALID_KE_PAYLOAD" and self.reached_auth:
+            return False
+        ending = event.kind in (Kind.CLOSED, Kind.CLEANUP_MM, Kind.CLEANUP_QM, Kind.ERROR)
+        return ending or _refuses(event) or _fails_softly(event)
+
+    @cached_property
+    def heard_at(self) -> int | None:
+        """When the first line came from the peer; None if none did."""
+        return next((e.at or 0 for e in self.events if e.direction is Direction.RECEIVED or e.kind in _FROM_PEER), None)
+
+    @cached_property
+    def sa_ends(self) -> tuple[IkeEvent, ...]:
+        """The lines with which an established SA ended."""
+        return tuple(e for e in self.events if e.kind is Kind.CLOSED and e.code in SA_ENDS)
+
+    @cached_property
+    def refused_authentication(self) -> bool:
+        """Whether authentication was what failed."""
+        return "AUTHENTICATION_FAILED" in self.sent_notifies | self.received_notifies or bool(
+            (AUTH_CODES | CERTIFICATE_CODES) & set(self.codes)
+        )
+
+    @cached_property
+    def refused_policy(self) -> bool:
+        """Whether a proposal was refused, in whichever phase."""
+        return "NO_PROPOSAL_CHOSEN" in self.sent_notifies | self.received_notifies or bool(
+            POLICY_CODES & set(self.codes)
+        )
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What it failed with: equal signatures are the same fault seen again.
+
+        Several codes and a notify may say one thing (13801, 13826, Authentication failed), and a lost line must not
+        make two faults of one.
+        """
+        rest = set(self.codes)
+        sent, received = set(self.sent_notifies), set(self.received_notifies)
+        for refused, name, said in (
+            (self.refused_authentication, "AUTHENTICATION_FAILED", {13801, 13826}),
+            (self.refused_policy, "NO_PROPOSAL_CHOSEN", POLICY_CODES),
+        ):
+            if refused:
+                rest -= said
+                sent, received = sent | {name}, received - {name}
+        return (self.reached_auth, tuple(sorted(rest)), tuple(sorted(sent)), tuple(sorted(received)))
+
+    @cached_property
+    def accepted(self) -> bool:
+        """Whether its IKE_AUTH was accepted by somebody who is no point-to-site client."""
+        if self.depth < 4 or self.refused_authentication or self._client:
+            return False
+        return bool(self.kinds & {Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_RECEIVED})
+
+    @property
+    def _client(self) -> bool:
+        # A point-to-site client fails with a code only clients can meet, or comes from a port behind NAT and asks for
+        # one inner address or for everything towards single prefixes (the one published record does). The port alone
+        # decides nothing: a site behind PAT has an odd one too (R13).
+        if self.initiator is Initiator.AZURE:
+            return False
+        if any(code is not None and code.role is Role.CLIENT for code in map(codes.CODES.get, self.codes)):
+            return True
+        if not any(e.remote_port and e.remote_port not in IKE_PORTS for e in self.events):
+            return False
+        agreed = [e for e in self.events if e.kind is Kind.TS_FINAL and e.initiator_selectors]
+        asked = agreed or [e for e in self.events if e.initiator_selectors]
+        inner = [s for e in asked for s in e.initiator_selectors]
+        outer = [s for e in asked for s in e.responder_selectors]
+        hosts = bool(inner) and all(s.start == s.end for s in inner)
+        everything = bool(inner) and all(_is_any(s) for s in inner)
+        return hosts or (everything and bool(outer) and not any(_is_any(s) for s in outer))
+
+
+def _is_any(selector: Selector) -> bool:
+    return (selector.start, selector.end) in EVERYTHING
+
+
+def _refuses(event: IkeEvent) -> bool:
+    if event.kind in (Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED) and event.name in _REFUSAL_NOTIFIES:
+        return True
+    code = codes.CODES.get(event.code) if event.code else None
+    return code is not None and code.role is Role.FAILS
+
+
+def _fails_softly(event: IkeEvent) -> bool:
+    if event.kind in (Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED) and event.name in _SOFT_NOTIFIES:
+        return True
+    code = codes.CODES.get(event.code) if event.code else None
+    return code is not None and code.role in (Role.SYMPTOM, Role.FAILS_ALONE)
