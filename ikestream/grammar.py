@@ -43,9 +43,10 @@ _ENDPOINT: Final = (
     r"|[0-9a-f.]{0,15}:[0-9a-f:.]{1,60}"  # 2001:db8::1:500
     r"|[^\s:\[\]]{1,60}:[0-9]{1,5})"  # an address somebody blackened: the line is still a line
 )
-_SESSION: Final = r"\s{0,8}session[_ ]?id\s{0,8}:?\s{0,8}\{?\s{0,8}([0-9a-z-]{0,64})\s{0,8}\}?[\s:,]{0,8}"
-_REMOTE: Final = rf"\s{{0,8}}remote\s{{1,8}}{_ENDPOINT}[\s:,]{{0,8}}"
-_LOCAL: Final = rf"\s{{0,8}}local\s{{1,8}}{_ENDPOINT}[\s:,]{{0,8}}"
+# White space is taken possessively: five runs of it side by side would otherwise be shared out in every way there is.
+_SESSION: Final = r"\s{0,8}+session[_ ]?id\s{0,8}+:?\s{0,8}+\{?\s{0,8}+([0-9a-z-]{0,64})\s{0,8}+\}?[\s:,]{0,8}+"
+_REMOTE: Final = rf"\s{{0,8}}+remote\s{{1,8}}+{_ENDPOINT}[\s:,]{{0,8}}+"
+_LOCAL: Final = rf"\s{{0,8}}+local\s{{1,8}}+{_ENDPOINT}[\s:,]{{0,8}}+"
 # The usual line in one match; `_prefix` reads the same parts in any order when this fails.
 _USUAL_PREFIX: Final = re.compile(_SESSION + _REMOTE + _LOCAL, _FLAGS)
 _PARTS: Final = {

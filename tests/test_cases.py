@@ -66,7 +66,7 @@ def packed(case: Case, packing: str, folder: Path) -> Path:
     # The new line ends a record of PT1H.json; between bodies of a hub it is what the reader splits by.
     data = "".join(write(body) + "\n" for body in PACKINGS[packing](bodies)).encode()
     log = folder / (case.log.name + (".gz" if packing == "gzip" else ""))
-    log.write_bytes(gzip.compress(data) if packing == "gzip" else data)
+    log.write_bytes(gzip.compress(data, mtime=0) if packing == "gzip" else data)
     return log
 
 
