@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ikestream.episode import Situation
-from ikestream.events import Kind, Proposal
+from ikestream.events import Kind, Proposal, Selector
 from ikestream.finding import ActionOn
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.ending import How, endings
@@ -65,15 +66,18 @@ def _differences(situation: Situation) -> Iterable[Changed]:
         for n in situation.negotiations
         if conclusions[n].outcome is Outcome.SUCCEEDED and conclusions[n].at <= situation.episode.start
     ]
+    good.sort(key=lambda n: (conclusions[n].at, n.session), reverse=True)
+    bad = sorted(situation.failed, key=lambda n: (conclusions[n].at, n.session), reverse=True)
     for what, side, show in _SHOWN:
-        before = max((n for n in good if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None)
-        now = max((n for n in situation.failed if show(n)), key=lambda n: (conclusions[n].at, n.session), default=None)
+        before = next((n for n in good if show(n)), None)
+        now = next((n for n in bad if show(n)), None) if before is not None else None
         if before is None or now is None or show(before) == show(now):
             continue
         first = min(n.start for n in situation.failed if show(n) == show(now))
         yield Changed(what, show(before), show(now), side, first)
 
 
+@lru_cache(1024)  # the same few lists, attempt after attempt
 def _offered(proposals: tuple[Proposal, ...]) -> str:
     return ", ".join("/".join(v for v in (p.encryption, p.integrity, p.group) if v) for p in proposals[:MAX_SHOWN])
 
@@ -87,12 +91,17 @@ def _selectors(kind: Kind, initiator: Initiator) -> Callable[[Negotiation], str]
         if n.initiator is not initiator:
             return ""
         lines = [e for e in n.events if e.kind is kind and e.initiator_selectors and not e.cut]
-        # As unions: the first range may be no more than the packet that set the negotiation off (R5).
-        own = ranges(s for e in lines for s in e.initiator_selectors)[:MAX_SHOWN]
-        other = ranges(s for e in lines for s in e.responder_selectors)[:MAX_SHOWN]
-        return f"{', '.join(own)} to {', '.join(other)}" if lines else ""
+        own = tuple(s for e in lines for s in e.initiator_selectors)
+        other = tuple(s for e in lines for s in e.responder_selectors)
+        return f"{_united(own)} to {_united(other)}" if lines else ""
 
     return show
+
+
+@lru_cache(1024)
+def _united(selectors: tuple[Selector, ...]) -> str:
+    # As unions: the first range may be no more than the packet that set the negotiation off (R5).
+    return ", ".join(ranges(selectors)[:MAX_SHOWN])
 
 
 _SHOWN: tuple[tuple[str, ActionOn, Callable[[Negotiation], str]], ...] = (
