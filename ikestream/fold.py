@@ -37,13 +37,12 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -
         session.drop(identify(e) for e in n.events)
         if not session.events:
             del tunnel.sessions[n.session]
-            gateway.owners.pop(n.session, None)
+    tunnel.proven = True  # only what is known is judged, and what made it known may have been folded
+    gateway.forget_owners(watermark - FLOOR)
 
 
 def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
     conclusion = timeline.conclusions[n]
-    if conclusion.outcome is Outcome.HARMLESS:
-        return
     # The state the leg was in when it was concluded: equal attempts before and after an up are two spans.
     state: Change | None = None
     for change in timeline.changes:

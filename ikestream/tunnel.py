@@ -27,6 +27,7 @@ MAX_SESSIONS = 1024
 MAX_STRANGER_SESSIONS = 32
 MAX_STRANGERS = 64
 MAX_WAITING = 256
+MAX_OWNERS = 4096
 MAX_MARKS = 256
 MAX_ENDS = 256
 """Per tunnel: more than a flapping tunnel writes in a day, after which nobody asks for them."""
@@ -236,8 +237,10 @@ class Gateway:
             known = self.owners.get(event.session)
             self.owners[event.session] = owner if known is None else min(known, owner)
         if event.session and self.waiting:
-            for key in [k for k, e in self.waiting.items() if e.session == event.session]:
-                tunnel.add(self.waiting.pop(key))
+            for key, waiting in list(self.waiting.items()):
+                # Not from how long ago it happens to be kept, but from how far apart they are: the same in any order.
+                if waiting.session == event.session and abs((waiting.at or 0) - (event.at or 0)) <= WAITING_AGE:
+                    tunnel.add(self.waiting.pop(key))
         if tunnel.proven:
             self.strangers.discard(remote)
         else:
@@ -245,6 +248,12 @@ class Gateway:
             if len(self.strangers) > MAX_STRANGERS:
                 self._bound_strangers(spare=remote)
         return touched
+
+    def forget_owners(self, before: int) -> None:
+        """Drop whose a SESSION_ID is once its records are folded and it began before `before` (ms)."""
+        if len(self.owners) > MAX_OWNERS:
+            kept = {session for tunnel in self.tunnels.values() for session in tunnel.sessions}
+            self.owners = {s: owner for s, owner in self.owners.items() if owner[0] >= before or s in kept}
 
     def _mark(self, event: IkeEvent) -> set[str]:
         self.marks[identify(event)] = event
