@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.negotiation import Negotiation
 from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
-from ikestream.times import FLOOR, HOUR, Times
+from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, Times
 from ikestream.tunnel import Attempts, Gateway, Tunnel
 
 MAX_EPISODES = 8
@@ -22,6 +22,7 @@ class Episode:
 
     downs: tuple[Interval, ...]
     up: int | None
+    unheard: bool = False  # it ended because nothing was heard of the tunnel for so long
 
     @property
     def start(self) -> int:
@@ -72,7 +73,7 @@ class Situation:
 
 
 def episodes(
-    timeline: Timeline, gateway: Gateway, now: int, times: Times
+    timeline: Timeline, gateway: Gateway, tunnel: Tunnel, now: int, times: Times
 ) -> tuple[tuple[Episode, ...], int, frozenset[int]]:
     """Return the outages as of `now`, oldest first; the instant before which none are judged any more; and the
     instants at which time alone may change them.
@@ -89,7 +90,9 @@ def episodes(
             chains.append([down])
     found: list[Episode] = []
     for chain in chains:
-        held = next((i for i, d in enumerate(chain) if _held(d, gateway, timeline, now, times, deadlines)), None)
+        held = next(
+            (i for i, d in enumerate(chain) if _held(d, gateway, tunnel, timeline, now, times, deadlines)), None
+        )
         if held is None:
             continue
         downs = tuple(chain[held:])
@@ -106,14 +109,37 @@ def episodes(
     return tuple(recent), since, frozenset(d for d in deadlines if d > now)
 
 
+def lose_sight(
+    found: tuple[Episode, ...], tunnel: Tunnel, since: int, now: int
+) -> tuple[tuple[Episode, ...], set[int]]:
+    """Return the episodes with those ended of which nothing more was heard, and when that may come for others.
+
+    Silence is no recovery; after `EXPECTED_LEG_AGE` it says that nobody expects this tunnel any more.
+    """
+    end = tunnel.last_seen + EXPECTED_LEG_AGE
+    if now < end:
+        return found, {end} if any(e.up is None for e in found) else set()
+    ended = tuple(replace(e, up=end, unheard=True) if e.up is None else e for e in found)
+    return tuple(e for e in ended if e.up is not None and e.up > since), set()
+
+
 def _stability(chain: Sequence[Interval], times: Times) -> int:
     end = chain[-1].end or 0
     lately = [d for d in chain if d.start > end - HOUR]
     return times.stability_flapping if len(lately) >= 3 else times.stability
 
 
-def _held(down: Interval, gateway: Gateway, timeline: Timeline, now: int, times: Times, deadlines: set[int]) -> bool:
-    near = any(
+def _held(
+    down: Interval,
+    gateway: Gateway,
+    tunnel: Tunnel,
+    timeline: Timeline,
+    now: int,
+    times: Times,
+    deadlines: set[int],
+) -> bool:
+    # Peers of several legs that vanish at once look like a takeover nobody announced (facts 3.4).
+    near = gateway.vanish(tunnel.remote, down.start, times.at_once) or any(
         abs((e.at or 0) - down.start) <= times.gateway_event_window
         for e in gateway.marks.values()
         if e.kind in GATEWAY_EVENTS

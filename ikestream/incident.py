@@ -8,7 +8,7 @@ overlap, in order of start.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeAlias
@@ -71,8 +71,17 @@ class Pace(IntEnum):
     FINAL = 2  # the end of a saved log: at once, so that the last revision holds everything
 
 
+Relate: TypeAlias = Callable[[Wanted, Row], list[str]]
+"""(an incident wanted, its row as last told) -> the ids of other incidents it belongs with."""
+
+
 def revise(
-    wanted: Sequence[Wanted], ledger: Ledger, now: int, since: int, pace: Pace = Pace.LIVE
+    wanted: Sequence[Wanted],
+    ledger: Ledger,
+    now: int,
+    since: int,
+    pace: Pace = Pace.LIVE,
+    relate: Relate | None = None,
 ) -> tuple[list[Row], int | None]:
     """Tell what has changed; return the new rows in order and the next instant at which telling is due by itself.
 
@@ -84,6 +93,8 @@ def revise(
     ledger.told = [t for t in ledger.told if not _is_past(t, since)]
     pairs, orphans = _match(wanted, [t for t in ledger.told if not t.retracted])
     for want, told in pairs:
+        if relate is not None:
+            want.content["RelatedIncidents"] = relate(want, told.row if told is not None else {})
         if told is None:
             ledger.count += 1
             told = Told(_mint(want, ledger.count), want.scope, want.kind, want.start, want.end, {}, 0)

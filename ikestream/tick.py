@@ -7,18 +7,21 @@ which everything has been read, never simply the time on the wall.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from ikestream.episode import Situation, episodes, situate
+from ikestream.episode import Situation, episodes, lose_sight, situate
 from ikestream.events import Kind
 from ikestream.fold import fold
-from ikestream.incident import Ledger, Pace, Row, Wanted, revise
+from ikestream.incident import Ledger, Pace, Relate, Row, Wanted, revise
 from ikestream.negotiation import Negotiation
+from ikestream.related import counterparts, relate
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.status import observe
-from ikestream.stores.memory import MemoryStore
+from ikestream.stores.memory import MemoryStore, Scope
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
+from ikestream.together import spells, together
 from ikestream.tunnel import Gateway, Tunnel
-from ikestream.verdict import want, want_bgp
+from ikestream.verdict import want, want_bgp, want_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +32,17 @@ class Judgement:
     due: int | None
 
 
-def judge(
-    gateway: Gateway, tunnel: Tunnel, ledger: Ledger, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE
-) -> Judgement:
-    """Judge one tunnel as of `now` and tell what differs from what `ledger` says was told."""
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the facts of one tunnel show by an instant: its incidents, and when that may change by time alone."""
+
+    wanted: list[Wanted]
+    since: int  # before this nothing is judged any more
+    deadlines: set[int]
+
+
+def look(gateway: Gateway, tunnel: Tunnel, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> View:
+    """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement."""
     clockless = times is CLOCKLESS
     scope = f"{gateway.key}|{tunnel.remote}"
     wanted: list[Wanted] = []
@@ -41,30 +51,44 @@ def judge(
     if tunnel.known():
         extra = [(session, event) for remote, session, event in gateway.orphans() if remote == tunnel.remote]
         timeline = observe(gateway, tunnel, extra, now, times)
-        found, since, more = episodes(timeline, gateway, now, times)
+        found, since, more = episodes(timeline, gateway, tunnel, now, times)
         deadlines.update(timeline.deadlines, more)
         # What the gateway and its other tunnels did then may be written later, and is nobody's deadline.
         deadlines.update(episode.start + times.gateway_event_window + WORST_DELAY for episode in found)
+        if pace is Pace.LIVE:
+            found, unheard = lose_sight(found, tunnel, since, now)
+            deadlines |= unheard
         for episode in found:
             situation = settle(situate(gateway, tunnel, timeline, episode, now, times))
             incident = want(situation, timeline, scope, clockless=clockless)
             if incident is not None:
                 wanted.append(incident)
         if not clockless:
+            tunnel.spells = spells(tunnel, timeline, found, times)
             fold(gateway, tunnel, timeline, now)
-    rows, due = revise(wanted, ledger, now, since, pace)
-    if due is not None:
-        deadlines.add(due)
+    return View(wanted, since, deadlines)
+
+
+def judge(view: View, ledger: Ledger, now: int, pace: Pace, relate: Relate) -> Judgement:
+    """Tell what `view` shows and differs from what `ledger` says was told."""
+    rows, due = revise(view.wanted, ledger, now, view.since, pace, relate)
+    deadlines = view.deadlines | ({due} if due is not None else set())
     return Judgement(rows, min((d for d in deadlines if d > now), default=None))
 
 
-def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, pace: Pace = Pace.LIVE) -> Judgement:
-    """Judge what concerns the gateway and no tunnel's state: its BGP sessions."""
+def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> Judgement:
+    """Judge what concerns the gateway and no tunnel's state: its BGP sessions, and legs that went down together."""
     since = now - FLOOR
     sessions = [f for f in fallen(gateway, now) if f.up is None or f.up > since]
     wanted = [want_bgp(gateway, f, f"{gateway.key}|{f.address}") for f in sessions]
+    deadlines: set[int] = set()
+    if times is not CLOCKLESS:
+        gateway.crowds, more = together(gateway, now, times)
+        wanted += [want_together(gateway, c, gateway.key) for c in gateway.crowds if c.end is None or c.end > since]
+        deadlines |= more
     rows, due = revise(wanted, ledger, now, since, pace)
-    deadlines = {due} if due is not None else set()
+    if due is not None:
+        deadlines.add(due)
     for event in gateway.marks.values():
         if event.kind in (Kind.BGP_UP, Kind.BGP_DOWN):
             # What the tunnels did around it may be written later.
@@ -103,23 +127,48 @@ def _fault(n: Negotiation) -> tuple[bool, bool, bool]:
 
 
 def tell(store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> list[Row]:
-    """Judge every tunnel that is due by `now`, oldest due first; return the rows in the order told."""
+    """Judge everything that is due by `now`, oldest due first; return the rows in the order told.
+
+    A gateway is told between the look at its tunnels and what is told of them: so it compares what they all did, and
+    their rows can point to its incident from the first.
+    """
     rows: list[Row] = []
-    for scope in store.due(now):
-        gateway = store.gateways[scope.gateway]
-        if times is not CLOCKLESS:
-            gateway.settle(now)
-        if not scope.remote:
-            judgement = judge_gateway(gateway, store.ledger(scope), now, pace)
+    while due := list(store.due(now)):
+        gateways = {scope.gateway: None for scope in due if not scope.remote}
+        views: list[tuple[Scope, View]] = []
+        for scope in due:
+            gateway = store.gateways[scope.gateway]
+            if times is not CLOCKLESS:
+                gateway.settle(now)
+            tunnel = gateway.tunnels.get(scope.remote)
+            if tunnel is None:  # the gateway itself, or a stranger that was evicted at the bound
+                continue
+            before = tunnel.spells
+            views.append((scope, look(gateway, tunnel, now, times, pace)))
+            if tunnel.spells != before:
+                gateways[scope.gateway] = None
+        for key in gateways:
+            gateway, scope = store.gateways[key], Scope(key, "")
+            before_told = _standing(store.ledger(scope))
+            judgement = judge_gateway(gateway, store.ledger(scope), now, times, pace)
             rows += judgement.rows
             if judgement.due is not None:
                 store.schedule(scope, judgement.due)
-            continue
-        tunnel = gateway.tunnels.get(scope.remote)
-        if tunnel is None:  # a stranger that was evicted at the bound
-            continue
-        judgement = judge(gateway, tunnel, store.ledger(scope), now, times, pace)
-        rows += judgement.rows
-        if judgement.due is not None:
-            store.schedule(scope, judgement.due)
+            if _standing(store.ledger(scope)) != before_told:
+                for remote in {spell.remote for crowd in gateway.crowds for spell in crowd.fell}:
+                    store.schedule(Scope(key, remote), now)
+        for scope, view in views:
+            ledger = store.ledger(scope)
+            before_told = _standing(ledger)
+            judgement = judge(view, ledger, now, pace, partial(relate, store, scope))
+            rows += judgement.rows
+            if judgement.due is not None:
+                store.schedule(scope, judgement.due)
+            if _standing(ledger) != before_told:
+                for other in counterparts(store, scope):
+                    store.schedule(other, now)
     return rows
+
+
+def _standing(ledger: Ledger) -> list[tuple[str, int, int | None]]:
+    return [(t.incident_id, t.start, t.end) for t in ledger.told if not t.retracted]

@@ -20,6 +20,8 @@ class Times:
     """The same near maintenance, failover or a change: an unplanned takeover takes 1 to 3 minutes (Azure HA page)."""
     gateway_event_window: int = 10 * MINUTE
     """How near a gateway event must be to lengthen the hold."""
+    at_once: int = 60 * SECOND
+    """Dead peer detection that ends several legs within this time lengthens the hold, too; no longer than the hold itself."""
     confirm: int = 60 * SECOND
     """An agreed child counts as up when nothing closed it for this long."""
     grace: int = 60 * SECOND

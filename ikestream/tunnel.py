@@ -19,6 +19,7 @@ from ikestream.times import FOLD_HORIZON, HOUR, MINUTE
 
 if TYPE_CHECKING:
     from ikestream.status import Change
+    from ikestream.together import Together
 
 MAX_ATTEMPTS = 256
 MAX_NEWEST = 10
@@ -85,6 +86,19 @@ class Span:
     offers: bool  # whether it shows what either side offered
 
 
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """One leg being up, or down after it was up; `end` is None while it lasts. `lines` say why it went down."""
+
+    remote: str
+    leg: str
+    instance: str
+    up: bool
+    start: int
+    end: int | None
+    lines: tuple[IkeEvent, ...] = ()
+
+
 @dataclass(slots=True)
 class Tunnel:
     """What is known of one remote address at one gateway."""
@@ -102,6 +116,7 @@ class Tunnel:
     late: int = 0  # records that came after that
     proven: bool = False  # known by a line that no later line can take back
     thinned: int = 0  # sessions dropped at the bound
+    spells: tuple[Spell, ...] = ()  # of its legs, as last judged: what the gateway's own judgement compares
 
     def add(self, event: IkeEvent) -> bool:
         """Learn one record of this tunnel; return whether it was new."""
@@ -203,6 +218,9 @@ class Gateway:
     owners: dict[str, tuple[int, str]] = field(default_factory=dict)  # SESSION_ID -> (first seen, remote address)
     waiting: dict[EventKey, IkeEvent] = field(default_factory=dict)
     marks: dict[EventKey, IkeEvent] = field(default_factory=dict)  # configuration, maintenance, failover, BGP
+    crowds: tuple[Together, ...] = ()  # legs that went down together, as last judged
+    locals: set[str] = field(default_factory=set)  # Azure's own addresses
+    vanished: dict[EventKey, tuple[str, str]] = field(default_factory=dict)  # peers that did: remote address, instance
     writes_tunnel_log: bool = False
     evicted: int = 0  # strangers, waiting lines and marks dropped at a bound
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ikestream import codes, columns, remedy
 from ikestream.changes import Changed, compare
 from ikestream.columns import SCHEMA_VERSION
-from ikestream.episode import Situation
+from ikestream.episode import Episode, Situation
 from ikestream.events import Proposal
 from ikestream.finding import TITLES, Cause, FailedStep, Finding, Remedy
 from ikestream.incident import TELLING, Row, Wanted
@@ -18,14 +18,19 @@ from ikestream.rules import diagnose
 from ikestream.rules.bgp_peer_down import Fallen
 from ikestream.rules.bgp_peer_down import judge as judge_bgp
 from ikestream.rules.on_demand import is_on_demand
+from ikestream.rules.together import judge as judge_together
 from ikestream.session import SESSIONLESS
 from ikestream.status import State, Timeline
 from ikestream.timestamps import iso
+from ikestream.together import Together
 from ikestream.tunnel import MAX_ATTEMPTS, Gateway, gather
 
 MAX_EVIDENCE = 12
 MAX_MESSAGE = 2_000
 MAX_SPANS = 8
+MAX_LISTED = 10
+MAX_LEGS = 256
+"""In a row of the gateway; more would not fit into a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "Kind": "Outage",
         "Scope": "Tunnel",
         "State": "Resolved" if resolved else "Open",
-        "Resolution": ("Removed" if episode.removed else "Recovered") if resolved else None,
+        "Resolution": _resolution(episode) if resolved else None,
         "MergedInto": None,
         "Severity": finding.severity.value,
         "Cause": finding.cause.value,
@@ -122,6 +127,12 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Outage", episode.start, episode.up, content)
+
+
+def _resolution(episode: Episode) -> str:
+    if episode.unheard:
+        return "NotObserved"
+    return "Removed" if episode.removed else "Recovered"
 
 
 def name(situation: Situation) -> remedy.Names:
@@ -190,6 +201,75 @@ def want_bgp(gateway: Gateway, session: Fallen, scope: str) -> Wanted:
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Outage", session.start, session.up, content)
+
+
+def want_together(gateway: Gateway, crowd: Together, scope: str) -> Wanted:
+    """Return the incident of the gateway that legs which went down together are."""
+    finding = judge_together(gateway, crowd)
+    names = _name(gateway, "")
+    cure = remedy.cure(finding, names)
+    found = codes.CODES.get(finding.code) if finding.code else None
+    resolved = crowd.end is not None
+    remotes = sorted({s.remote for s in crowd.fell})
+    where = f"instance {crowd.instance} of gateway {names.gateway_name}" if crowd.instance else names.gateway_name
+    state = "went down together, and most are up again" if resolved else "went down together"
+    listed = ", ".join(remotes[:MAX_LISTED]) + (", …" if len(remotes) > MAX_LISTED else "")
+    told = (
+        f"{len(crowd.fell)} of the {crowd.stood} legs that were up on {where} {state} within two minutes: {listed}. "
+        + (f"{len(crowd.down)} tunnels had no other leg." if crowd.down else "Each of the tunnels had another leg.")
+    )
+    content: Row = {column: None for column in columns.load().names if column not in TELLING} | {
+        "Kind": "Outage",
+        "Scope": "Gateway",
+        "State": "Resolved" if resolved else "Open",
+        "Resolution": "Recovered" if resolved else None,
+        "Severity": finding.severity.value,
+        "Cause": finding.cause.value,
+        "Confidence": finding.confidence.value,
+        "GatewayId": names.gateway_id,
+        "GatewayName": names.gateway_name,
+        "RemoteIP": "",
+        "Legs": [
+            {
+                "RemoteIP": s.remote,
+                "LocalIP": s.leg or None,
+                "Instance": s.instance or None,
+                "State": State.UP.value if s.end is not None and (crowd.end is None or s.end <= crowd.end) else "Down",
+                "Since": iso(s.end if s.end is not None and (crowd.end is None or s.end <= crowd.end) else s.start),
+            }
+            for s in crowd.fell[:MAX_LEGS]
+        ],
+        "Initiator": "Unknown",
+        "FirstSeen": iso(crowd.start),
+        "LastSeen": iso(max(s.start for s in crowd.fell)),
+        "ResolvedAt": None if crowd.end is None else iso(crowd.end),
+        "DurationSeconds": None if crowd.end is None else (crowd.end - crowd.start) / 1000,
+        "Attempts": 0,
+        "Summary": f"{len(remotes)} tunnels of {where} {state}: {TITLES[finding.cause]}.",
+        "Explanation": f"{told} {finding.explanation}",
+        "Fix": cure.fix,
+        "FixCommands": _commands(cure),
+        "MissingEvidence": finding.missing_evidence,
+        "Hypotheses": _hypotheses(finding),
+        "Mismatch": [],
+        "ChangedSince": [],
+        "FailedStep": finding.failed_step.value if finding.failed_step else None,
+        "ActionOn": finding.action_on.value,
+        "Impact": "None" if resolved else "Down" if len(crowd.down) == len(remotes) and crowd.whole else "Degraded",
+        "ErrorCode": finding.code,
+        "ErrorName": found.symbol if found else None,
+        "SessionIds": [],
+        "IkeSpis": [],
+        "Evidence": [
+            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
+            for e in finding.evidence
+        ],
+        "RelatedIncidents": [],
+        "DocLinks": list(cure.doc_links),
+        "Drill": False,
+        "SchemaVersion": SCHEMA_VERSION,
+    }
+    return Wanted(scope, "Outage", crowd.start, crowd.end, content)
 
 
 def _commands(cure: Remedy) -> list[dict[str, str]]:
@@ -263,6 +343,8 @@ def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str
     state = "was down and is up again" if resolved else "is down"
     if situation.episode.removed:
         state = "is gone from Azure"
+    if situation.episode.unheard:
+        state = "was down when it was last heard of, 30 days before this"
     what = TITLES[finding.cause]
     if finding.mismatch:
         what += ": " + "; ".join(

@@ -33,7 +33,7 @@ def in_order(records: Sequence[Record]) -> list[Row]:
     store = MemoryStore()
     rows: list[Row] = []
     for delivery in deliveries:
-        rows += _ticks(store, delivery.enqueued - 1)
+        rows += run_until(store, delivery.enqueued - 1)
         learn(store, [delivery])
     return rows + run_on(store, max((d.enqueued for d in deliveries), default=START))
 
@@ -73,17 +73,18 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
     clock = max(clock, max((d.enqueued for d in deliveries), default=START))
     if taken and random.random() < 0.5:
         later = clock + random.choice((MINUTE, HOUR, 5 * HOUR))
-        rows += _ticks(store, later)
+        rows += run_until(store, later)
         learn(store, random.choice(taken))
     return rows + run_on(store, clock)
 
 
 def run_on(store: MemoryStore, now: int) -> list[Row]:
     """All has been read: let the clock run on until nothing but restatements is to come."""
-    return _ticks(store, now + AFTERWARDS)
+    return run_until(store, now + AFTERWARDS)
 
 
-def _ticks(store: MemoryStore, until: int) -> list[Row]:
+def run_until(store: MemoryStore, until: int) -> list[Row]:
+    """Judge whenever something is due, up to and including `until`."""
     rows: list[Row] = []
     while (due := store.next_due()) is not None and due <= until:
         rows += tell(store, due)
@@ -135,7 +136,7 @@ INSTANCES = ("GatewayTenantWorker_IN_0", "GatewayTenantWorker_IN_1")
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> Record:
+def lines(draw: st.DrawFn, locals_: tuple[str, ...] = LOCALS) -> Record:
     """One record of any category, from a few sessions, peers and instances, close together and often at one instant."""
     at = START + draw(st.integers(0, 80)) * draw(st.sampled_from((0, 1, SECOND, 30 * SECOND, 3 * MINUTE)))
     instance = draw(st.sampled_from(INSTANCES))
@@ -168,13 +169,13 @@ def lines(draw: st.DrawFn) -> Record:
         )
     number = draw(st.integers(0, 4))
     owner = PEERS[number % len(PEERS)]  # a session belongs to one peer
-    local = LOCALS[number % 2]
+    local = locals_[number % len(locals_)]
     session = f"SESSION_ID :{{0000000{number}-0000-4000-8000-000000000000}} "
     ends = f"Remote {owner}:500: Local {local}:500: "
     prefix = draw(st.sampled_from((session + ends, session + ends, session + ends, session, ends, "")))
     return Record(at, GATEWAY, Category.IKE, "IKELogEvent", instance, prefix + draw(st.sampled_from(BODIES)))
 
 
-def streams(size: int = 40) -> st.SearchStrategy[list[Record]]:
-    """A log of up to `size` such records."""
-    return st.lists(lines(), min_size=1, max_size=size)
+def streams(size: int = 40, locals_: tuple[str, ...] = LOCALS) -> st.SearchStrategy[list[Record]]:
+    """A log of up to `size` such records; the gateway's own addresses are `locals_`."""
+    return st.lists(lines(locals_), min_size=1, max_size=size)

@@ -54,7 +54,9 @@ def test_nothing_is_told_by_learning() -> None:
     assert all(store.ledger(scope).count == 0 for scope in store.scopes())
 
 
-@pytest.mark.parametrize("bad", [b"", b"no json", b"\xff\xfe", b"5", b'{"records": 5}', gzip.compress(b"{}", mtime=0)[:-9]])
+@pytest.mark.parametrize(
+    "bad", [b"", b"no json", b"\xff\xfe", b"5", b'{"records": 5}', gzip.compress(b"{}", mtime=0)[:-9]]
+)
 def test_a_dead_letter_is_alone_and_says_where_it_stood_and_why(bad: bytes) -> None:
     store = MemoryStore()
     bodies = deliveries([BODIES[0], bad, *BODIES[1:]])

@@ -196,7 +196,9 @@ def test_a_file_that_does_not_exist_is_one_line_and_status_2() -> None:
     assert (ran.status, ran.out, ran.notes) == (2, b"", ["no-such-file.json: Does not exist."])
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n  \n", gzip.compress(b"", mtime=0)], ids=["empty", "blank", "gzip of nothing"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n  \n", gzip.compress(b"", mtime=0)], ids=["empty", "blank", "gzip of nothing"]
+)
 def test_an_empty_file_is_one_line_and_status_2(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "empty.json"
     path.write_bytes(content)

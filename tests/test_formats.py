@@ -257,7 +257,11 @@ class TestSameContent:
 
         content = bodies(STORY)
         for split in range(90, 100):
-            packed = gzip.compress(content[:split], mtime=0) + gzip.compress(b"", mtime=0) + gzip.compress(content[split:], mtime=0)
+            packed = (
+                gzip.compress(content[:split], mtime=0)
+                + gzip.compress(b"", mtime=0)
+                + gzip.compress(content[split:], mtime=0)
+            )
             assert (
                 list(records(["-"], report=lambda problem: pytest.fail(str(problem)), stdin=Dribble(packed))) == STORY
             )

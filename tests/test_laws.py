@@ -7,18 +7,20 @@ known, and from hypothesis, which knows no exchange and so finds what nobody tho
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ikestream import batch
+from ikestream import batch, fold
 from ikestream.batch import Delivery
 from ikestream.envelope import BadEnvelope, decode
-from ikestream.events import Category, Record
+from ikestream.events import Category, Kind, Record
 from ikestream.formats.order import Ordered
-from ikestream.grammar import read
+from ikestream.grammar import ROWS, read
 from ikestream.incident import Row
 from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Scenario, Story, post, wrap
 from ikestream.lab.ends import Side
@@ -29,21 +31,17 @@ from ikestream.lab.faults import (
     wrong_key_both_try,
     wrong_key_mended,
 )
-from ikestream.lab.healthy import strangers_knock, takeover
+from ikestream.lab.healthy import on_demand_peer, strangers_knock, takeover
 from ikestream.lab.strangers import scan
 from ikestream.replay import Tally, replay, replay_clockless
-from ikestream.rules import RULES
 from ikestream.stores.memory import MemoryStore
 from ikestream.tick import tell
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
 from ikestream.timestamps import iso as _iso
-from tests.streams import GATEWAY, START, as_delivered, in_order, last, run_on, streams, told
+from tests.streams import GATEWAY, START, as_delivered, in_order, last, run_on, run_until, streams, told
 
 settings.register_profile("laws", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("laws")
-
-KNOWN = {"BgpPeerDown"} | {"".join(map(str.title, rule.__module__.rpartition(".")[2].split("_"))) for rule in RULES}
-"""The causes today's rules can name; one file a cause."""
 
 SEEDS = range(4)
 
@@ -166,6 +164,94 @@ def test_any_stream_ends_the_same_however_it_is_delivered(records: list[Record],
     assert told(as_delivered(post(records, random), random)) == told(in_order(records))
 
 
+_MESSAGE = "IKE Tunnel closed for tunnelId 0x3 with status Policy match error"
+_BARE = Record(START, GATEWAY, Category.IKE, "IKELogEvent", "GatewayTenantWorker_IN_0", f"[LOCAL_MSG] {_MESSAGE}")
+
+
+def _closed(peer: str, at: int) -> Record:
+    message = f"SESSION_ID :{{00000000-0000-4000-8000-{peer[-1] * 12}}} Remote {peer}:500: Local 192.0.2.4:500: [LOCAL_MSG] {_MESSAGE}"
+    return replace(_BARE, at=at, message=message)
+
+
+@pytest.mark.xfail(
+    strict=False, reason="finding 28 of the lab: an orphan gets a wrong owner once the other's was folded"
+)
+@settings(max_examples=250)
+@example(
+    [
+        *_marks("TunnelDisconnected", remote="203.0.113.8"),
+        _closed("203.0.113.7", START),
+        _closed("203.0.113.8", START),
+        _BARE,
+        *(replace(r, at=START + 33 * MINUTE) for r in _marks("TunnelDisconnected")),
+    ],
+    0,
+)
+@given(streams(locals_=("192.0.2.4",)), st.integers(0, 2**32))
+def test_folding_early_and_often_changes_nothing(records: list[Record], seed: int) -> None:
+    random = Random(seed)
+
+    with patch.object(fold, "MIN_FOLDED", 1):
+        assert told(as_delivered(post(records, random), random)) == told(in_order(records))
+
+
+def _line(at: int, instance: int, session: str, peer: str, body: str) -> Record:
+    prefix = (
+        f"SESSION_ID :{{{session * 8}-0000-4000-8000-000000000000}} Remote {peer}:500: Local 192.0.2.4:500: "
+        if session
+        else ""
+    )
+    return Record(
+        START + at * SECOND, GATEWAY, Category.IKE, "IKELogEvent", f"GatewayTenantWorker_IN_{instance}", prefix + body
+    )
+
+
+_FINAL = next(row.sample for row in ROWS if row.kind is Kind.TS_FINAL)
+_INIT = next(row.sample for row in ROWS if row.kind is Kind.SA_INIT_SENT)
+_CLOSE = f"[LOCAL_MSG] {_MESSAGE}"
+
+
+def _late(records: list[Record], late: list[Record]) -> list[Row]:
+    """Rows when `late`, the oldest of all, arrive after everything else was judged, a quarter of an hour on."""
+    store = MemoryStore()
+    batch.learn(store, [Delivery("0", "0", 0, max(r.at or 0 for r in records), wrap(records))])
+    rows = run_until(store, START + 14 * MINUTE)
+    batch.learn(store, [Delivery("0", "1", 1, START + 14 * MINUTE, wrap(late))])
+    return rows + run_on(store, START + 14 * MINUTE)
+
+
+def test_a_late_record_of_another_tunnel_that_switches_the_tunnel_log_on_is_judged_everywhere() -> None:
+    # Refusals while a leg is up mean down only where no Tunnel log would say so.
+    peer = "203.0.113.7"
+    tunnel = [
+        _line(0, 0, "a", peer, _FINAL),
+        *(_line(120 + 80 * i, 0, str(i), peer, _CLOSE) for i in range(3)),
+        _line(420, 0, "b", peer, _FINAL),
+    ]
+    other = _marks("TunnelConnected", remote="203.0.113.8")
+
+    assert told(_late(tunnel, other)) == told(in_order([*tunnel, *other]))
+    assert told(in_order([*tunnel, *other])) != told(in_order(tunnel))
+
+
+def test_a_late_negotiation_that_may_own_a_line_is_judged_for_the_tunnel_that_had_it() -> None:
+    first, second = "203.0.113.7", "203.0.113.8"
+    tunnel = [_line(0, 0, "a", first, _INIT), _line(2, 0, "", first, _CLOSE), _line(300, 0, "b", first, _FINAL)]
+    other = [_line(1, 0, "c", second, _INIT)]
+
+    assert told(_late(tunnel, other)) == told(in_order([*tunnel, *other]))
+    assert told(in_order([*tunnel, *other])) != told(in_order(tunnel))
+
+
+def test_a_start_that_moves_stays_the_same_incident() -> None:
+    story = wrong_key_both_try(Lab(2))
+    early = [r for r in story.records if (r.at or 0) < START + 90 * SECOND]
+    rows = _late([r for r in story.records if r not in early], early)
+
+    assert len({row["IncidentId"] for row in rows}) == 1
+    assert rows[0]["FirstSeen"] > rows[-1]["FirstSeen"]
+
+
 ORDERED = (*HEALTHY, *FAULTS)
 
 
@@ -271,6 +357,8 @@ def test_health_opens_no_outage(scenario: Scenario, tunnel_log: bool) -> None:
             _replay(story.records),
         ):
             assert outages(rows, story) == [], seed
+        if scenario is not on_demand_peer:  # known to be one only after it has happened twice
+            assert in_order(story.records) == [], seed  # nothing told and taken back either: silence was waited for
 
 
 def outages(rows: Iterable[Row], story: Story) -> list[tuple[str, str]]:
@@ -307,13 +395,12 @@ def test_the_injected_fault_is_the_one_named(scenario: Scenario) -> None:
         end = max(r.at or 0 for r in story.records)
         rows = [row for row in in_order(story.records) if row["TimeGenerated"] < _iso(end + 2 * HOUR)]
         for truth in story.truths:
-            expected = {truth.cause} & KNOWN or {"Unclassified"}
             found = [row for row in last(rows).values() if row["RemoteIP"] == truth.remote and row["Kind"] == "Outage"]
-            assert {row["Cause"] for row in found} <= expected | truth.also, seed
+            assert {row["Cause"] for row in found} <= {truth.cause} | truth.also, seed
             if truth.surely:
                 assert found, seed
                 assert (found[-1]["State"] == "Open") is truth.down, seed
-            if truth.difference is not None and truth.cause in KNOWN:
+            if truth.difference is not None:
                 (named,) = found[-1]["Mismatch"]
                 assert named["Parameter"] == truth.difference.parameter, seed
                 assert _folded(named["Azure"]) == _folded(truth.difference.azure), seed

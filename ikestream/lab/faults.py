@@ -105,6 +105,18 @@ def policy_mended_then_wrong_key(lab: Lab) -> Story:
     return lab.tell("policy_mended_then_wrong_key", Truth(site.peer.address, "PreSharedKeyMismatch"))
 
 
+def key_then_policy(lab: Lab) -> Story:
+    """The other way round: keys differ and both ends try; then the peer's phase 1 is changed too and it stops trying.
+    Its last refused key is still the newest of its attempts, and says nothing about the tunnel as it is now."""
+    site, _ = differ_in_phase_one(lab, azure_tries=True, peer_tries=True)
+    broken = site.peer.policy
+    site.set(peer={"policy": matching_policy(lab.random, site.azure.policy), "key": "two"})
+    site.run(ENOUGH)
+    site.set(peer={"policy": broken, "initiates": False})
+    site.run(ENOUGH)
+    return lab.tell("key_then_policy", Truth(site.peer.address, "IkePolicyMismatch"))
+
+
 def phase_two(lab: Lab) -> Story:
     """Phase 1 and the key are right; no ESP proposal is common, in encryption or integrity."""
     policy = lab.policy(custom=False)
@@ -305,6 +317,7 @@ FAULTS: tuple[Scenario, ...] = (
     phase_one_azure_initiates,
     phase_one_peer_initiates,
     policy_mended_then_wrong_key,
+    key_then_policy,
     phase_two,
     refused_after_final,
     pfs_at_rekey,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from ikestream.lab.bench import Lab
@@ -155,6 +156,33 @@ def second_attempt_refused(lab: Lab) -> Story:
     return _fine(lab, "second_attempt_refused", site)
 
 
+def logging_switched_on(lab: Lab) -> Story:
+    """Diagnostics are switched on while the tunnel works. The first line for hours is one attempt of Azure in the other
+    direction that nobody answers; then come the renewals of the tunnel that was up all the time."""
+    site = lab.site(active_active=False)
+    site.run(30 * MINUTE)
+    lab.log.records.clear()
+    life = site.lives[0]
+    Exchange(site.azure, replace(site.peer, answers=False), site.page(life, site.now)).run(Side.AZURE)
+    site.run(20 * HOUR)
+    return _fine(lab, "logging_switched_on", site)
+
+
+def slow_to_answer(lab: Lab) -> Story:
+    """The peer is booting: Azure's first attempt goes unanswered, the second is answered after a minute and succeeds."""
+    site = lab.site(active_active=False)
+    site.set(azure={"initiates": False}, peer={"initiates": False})
+    life, say = site.lives[0], lab.log.wording
+    Exchange(site.azure, replace(site.peer, answers=False), site.page(life, site.now)).run(Side.AZURE)
+    page = site.page(life, site.now + 20 * SECOND)
+    for wait in (0, 2, 4, 8, 16, 24):
+        page.write(say.init_sent(page.tunnel, "0xABCDEF0123456789"), after=wait * SECOND)
+    page.at += 6 * SECOND
+    Exchange(site.azure, site.peer, page).run(Side.AZURE)
+    lab.log.tunnel(page.at + SECOND, life.leg.instance, site.peer.address, up=True)
+    return _fine(lab, "slow_to_answer", site)
+
+
 def strangers_knock(lab: Lab) -> Story:
     """Beside a tunnel that works scanners knock, and people at home dial in, mistype passwords, give up and drop out of WLANs."""
     site = lab.site()
@@ -183,5 +211,7 @@ HEALTHY: tuple[Scenario, ...] = (
     cookie,
     configuration_saved,
     second_attempt_refused,
+    logging_switched_on,
+    slow_to_answer,
     strangers_knock,
 )

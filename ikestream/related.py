@@ -1,0 +1,73 @@
+"""Wanted -> ids of the incidents it belongs with: its gateway's, the other end's, those of the same peer elsewhere.
+
+An id is minted at telling, so what is related is looked up at telling, too, in what was told about the others. Law 2
+compares these ids by what they stand for. What was told once and is since forgotten, past the floor, stays named:
+else the last revision would depend on when it was told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ikestream.incident import Row, Told, Wanted
+from ikestream.stores.memory import MemoryStore, Scope
+
+
+def counterparts(store: MemoryStore, scope: Scope) -> Iterator[Scope]:
+    """Yield the tunnels that may share the fault of this one: its other end, and the same peer at other gateways."""
+    own = store.gateways[scope.gateway]
+    for key, gateway in store.gateways.items():
+        if key == scope.gateway:
+            continue
+        if scope.remote in gateway.locals:  # VNet-to-VNet: the peer is a gateway of this stream
+            yield from (Scope(key, local) for local in sorted(own.locals & gateway.tunnels.keys()))
+        elif scope.remote in gateway.tunnels:
+            yield Scope(key, scope.remote)
+
+
+def relate(store: MemoryStore, scope: Scope, want: Wanted, row: Row) -> list[str]:
+    """Return the ids of the incidents that `want`, last told as `row`, belongs with; and say so in its explanation."""
+    if want.kind != "Outage":
+        return []
+    gateway = store.gateways[scope.gateway]
+    if ends := _ends(store, scope):
+        want.content["Explanation"] += (
+            f" The peer is a gateway of this stream, too ({', '.join(ends)}): one fault, seen from both ends."
+            " Both connection resources need the same policy and the same key."
+        )
+    related = [
+        told.incident_id
+        for crowd in gateway.crowds
+        if crowd.holds(scope.remote, want.start)
+        for told in _told(store, Scope(scope.gateway, ""), crowd.start, crowd.end)
+        if told.scope == gateway.key and told.start == crowd.start
+    ]
+    for other in counterparts(store, scope):
+        related += [told.incident_id for told in _told(store, other, want.start, want.end)]
+    forgotten = [i for i in row.get("RelatedIncidents") or () if not _is_told(store, scope, i)]
+    return sorted({*related, *forgotten})
+
+
+def _ends(store: MemoryStore, scope: Scope) -> list[str]:
+    """Return the names of the gateways of this stream that own the peer's address."""
+    return sorted(
+        gateway.name[1].rpartition("/")[2]
+        for key, gateway in store.gateways.items()
+        if key != scope.gateway and gateway.name is not None and scope.remote in gateway.locals
+    )
+
+
+def _told(store: MemoryStore, scope: Scope, start: int, end: int | None) -> list[Told]:
+    return [
+        told
+        for told in store.ledger(scope).told
+        if told.kind == "Outage"
+        and not told.retracted
+        and (end is None or told.start <= end)
+        and (told.end is None or start <= told.end)
+    ]
+
+
+def _is_told(store: MemoryStore, scope: Scope, incident_id: str) -> bool:
+    scopes = [Scope(scope.gateway, ""), *counterparts(store, scope)]
+    return any(told.incident_id == incident_id for other in scopes for told in store.ledger(other).told)
