@@ -150,6 +150,15 @@ def _held(
     deadlines.add(due)
     if now < due:
         return False
+    # A child that was agreed within the hold may need no more than its time to count as up. One agreed later mends an
+    # outage that was told, and must not take it back.
+    if any(
+        n.child_agreed_at is not None
+        and down.start <= n.child_agreed_at <= due
+        and timeline.conclusions[n].outcome in (Outcome.PENDING, Outcome.SUCCEEDED)
+        for n in timeline.negotiations
+    ):
+        return False
     # The first verdict waits for an attempt under way: it may be the one that succeeds.
     attempts = [
         n

@@ -33,7 +33,22 @@ class Cause(StrEnum):
     UNCLASSIFIED = "Unclassified"
 
 
-TITLES: dict[Cause, str] = {
+class Advisory(StrEnum):
+    """Column `Cause` of an advisory: what somebody should read by day, while the tunnel works."""
+
+    REDUNDANCY_LOST = "RedundancyLost"
+    FLAPPING = "Flapping"
+    WEAK_CRYPTOGRAPHY = "WeakCryptography"
+    CHILD_SA_FAILING = "ChildSaFailing"
+    UNKNOWN_PEER = "UnknownPeer"
+    REKEY_FAILED = "RekeyFailed"
+    PERIODIC_DROP = "PeriodicDrop"
+    REKEY_COLLISION = "RekeyCollision"
+    SELECTORS_NARROWED = "SelectorsNarrowed"
+    FEED_SILENT = "FeedSilent"
+
+
+TITLES: dict[Cause | Advisory, str] = {
     Cause.PRE_SHARED_KEY_MISMATCH: "the pre-shared keys differ",
     Cause.CERTIFICATE_AUTHENTICATION_FAILED: "certificate authentication failed",
     Cause.IKE_POLICY_MISMATCH: "the phase 1 (IKE) policies do not match",
@@ -54,6 +69,16 @@ TITLES: dict[Cause, str] = {
     Cause.CONFIGURATION_CHANGED: "the configuration was changed in Azure",
     Cause.BGP_PEER_DOWN: "the BGP session is down while the tunnel is up",
     Cause.UNCLASSIFIED: "the reason is not clear from the log",
+    # RekeyFailed reads as above: it is a word for both.
+    Advisory.REDUNDANCY_LOST: "one of its legs is down",
+    Advisory.FLAPPING: "it goes down and up again and again",
+    Advisory.WEAK_CRYPTOGRAPHY: "weak algorithms were chosen",
+    Advisory.CHILD_SA_FAILING: "an IPsec security association is refused or not answered",
+    Advisory.UNKNOWN_PEER: "addresses without a connection called the gateway",
+    Advisory.PERIODIC_DROP: "it drops at equal distances",
+    Advisory.REKEY_COLLISION: "both ends renew their keys at the same moment",
+    Advisory.SELECTORS_NARROWED: "it carries fewer prefixes than before",
+    Advisory.FEED_SILENT: "the gateway has stopped writing logs",
 }
 """What a cause means, as the end of the sentence 'The tunnel to ... is down: ...'."""
 
@@ -140,7 +165,7 @@ class Hypothesis:
 class Finding:
     """What a rule concludes about one episode. `explanation` is one or two plain sentences."""
 
-    cause: Cause
+    cause: Cause | Advisory
     confidence: Confidence
     explanation: str
     action_on: ActionOn

@@ -8,6 +8,7 @@ span, and the peer's single offer among them is a span of its own that they cann
 
 from __future__ import annotations
 
+from ikestream.history import prune, recall
 from ikestream.negotiation import Negotiation
 from ikestream.session import identify
 from ikestream.status import Change, Outcome, Timeline
@@ -28,7 +29,9 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -
     old = [n for n in tunnel.recent() if n.end <= cut - FOLD_CONTEXT and timeline.conclusions.get(n) is not None]
     if len(old) < MIN_FOLDED:
         return
+    folded_history = prune(recall(tunnel, timeline, cut), watermark)
     tunnel.folded_changes = tuple(c for c in timeline.changes if c.at <= cut)[-MAX_CHANGES:]
+    tunnel.folded_history = folded_history
     tunnel.folded_to = cut
     tunnel.forgotten_to = cut - FOLD_CONTEXT
     for n in old:
@@ -74,6 +77,7 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
     if len(tunnel.spans) > MAX_SPANS:
         # What carries offers, or ended well, is what a later verdict will want.
         poor = [s for s in tunnel.spans if not s.offers and s.outcome != Outcome.SUCCEEDED]
+        tunnel.thinned += 1
         tunnel.spans.remove(min(poor or tunnel.spans, key=lambda s: (s.last_at, s.last.session)))
 
 

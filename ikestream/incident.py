@@ -30,6 +30,7 @@ class Wanted:
     start: int
     end: int | None
     content: Row
+    advisory: str = ""  # which one it is, '' for an outage: the cause of an outage may change, an advisory is its cause
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Told:
     end: int | None
     row: Row
     told_at: int
+    advisory: str = ""
 
     @property
     def closed(self) -> bool:
@@ -97,7 +99,7 @@ def revise(
             want.content["RelatedIncidents"] = relate(want, told.row if told is not None else {})
         if told is None:
             ledger.count += 1
-            told = Told(_mint(want, ledger.count), want.scope, want.kind, want.start, want.end, {}, 0)
+            told = Told(_mint(want, ledger.count), want.scope, want.kind, want.start, want.end, {}, 0, want.advisory)
             ledger.told.append(told)
             rows.append(_tell(told, want.content, now, revision=1))
             if (wait := _wait(_NONE, pace, closed=told.closed)) is not None:
@@ -118,7 +120,7 @@ def revise(
                 t
                 for w, t in pairs
                 if t is not None
-                and w.scope == told.scope
+                and _key(w) == _key(told)
                 and w.start <= told.start
                 and (w.end is None or told.start <= w.end)
             ),
@@ -159,11 +161,15 @@ def _match(wanted: Sequence[Wanted], told: Sequence[Told]) -> tuple[list[tuple[W
     left = sorted(told, key=lambda t: (t.start, t.incident_id))
     pairs: list[tuple[Wanted, Told | None]] = []
     for want in sorted(wanted, key=lambda w: w.start):
-        match = next((t for t in left if (t.scope, t.kind) == (want.scope, want.kind) and _overlap(want, t)), None)
+        match = next((t for t in left if _key(t) == _key(want) and _overlap(want, t)), None)
         if match is not None:
             left.remove(match)
         pairs.append((want, match))
     return pairs, left
+
+
+def _key(incident: Wanted | Told) -> tuple[str, str, str]:
+    return incident.scope, incident.kind, incident.advisory
 
 
 def _overlap(want: Wanted, told: Told) -> bool:
@@ -171,7 +177,7 @@ def _overlap(want: Wanted, told: Told) -> bool:
 
 
 def _mint(want: Wanted, count: int) -> str:
-    seed = "\n".join((want.scope, want.kind, str(want.start), str(count)))
+    seed = "\n".join((want.scope, want.kind, want.advisory, str(want.start), str(count)))
     return hashlib.sha256(seed.encode()).hexdigest()[:20]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ikestream import codes
 from ikestream.codes import Role
@@ -43,7 +43,9 @@ _REFUSAL_NOTIFIES = frozenset(
     }
 )
 _SOFT_NOTIFIES = frozenset({"INVALID_SYNTAX", "INVALID_KE_PAYLOAD", "UNSUPPORTED_CRITICAL_PAYLOAD"})
-SA_ENDS = frozenset({13886, 13885, 13877, 13849, 13891})
+PEER_VANISHED = 13886
+"""Dead peer detection."""
+SA_ENDS = frozenset({PEER_VANISHED, 13885, 13877, 13849, 13891})
 """Codes that end an established SA (facts 1.3, 3.3): its peer vanished; the others end it on purpose or by age."""
 ENDS = SA_ENDS | {13807}
 """The same, and the delete that may also stop a negotiation half-way."""
@@ -88,6 +90,7 @@ class Negotiation:
         )
         self.start: int = self.events[0].at or 0
         self.end: int = self.events[-1].at or 0
+        self.final: dict[int, Any] = {}  # what `status` concluded for good, by the times it used
 
     @cached_property
     def kinds(self) -> frozenset[Kind]:
@@ -299,6 +302,12 @@ class Negotiation:
         )
 
     @cached_property
+    def refused_child(self) -> bool:
+        """Whether what was refused is the IPsec SA: the IKE SA stood, or stands still (facts 3.3)."""
+        child = self.reached_auth or Kind.CLEANUP_QM in self.kinds
+        return child and not self.refused_authentication and self.child_agreed_at is None
+
+    @cached_property
     def signature(self) -> Signature:
         """What it failed with: equal signatures are the same fault seen again.
 
@@ -321,7 +330,11 @@ class Negotiation:
         """Whether its IKE_AUTH was accepted by somebody who is no point-to-site client."""
         if self.depth < 4 or self.refused_authentication or self._client:
             return False
-        return bool(self.kinds & {Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_RECEIVED})
+        if self.initiator is not Initiator.PEER or Kind.TS_FINAL in self.kinds:
+            return bool(self.kinds & {Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_RECEIVED})
+        # A peer's selectors and offers stand in its request, before anything was accepted; that the child was refused
+        # and not the peer comes after.
+        return self.refusal is not None and bool(self.kinds & {Kind.TS_REQUESTED, Kind.ESP_RECEIVED})
 
     @property
     def _client(self) -> bool:

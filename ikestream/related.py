@@ -1,4 +1,4 @@
-"""Wanted -> ids of the incidents it belongs with: its gateway's, the other end's, those of the same peer elsewhere.
+"""Wanted -> ids of the incidents it belongs with: its gateway's or its tunnels', the other end's, the same peer's elsewhere.
 
 An id is minted at telling, so what is related is looked up at telling, too, in what was told about the others. Law 2
 compares these ids by what they stand for. What was told once and is since forgotten, past the floor, stays named:
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 
 from ikestream.incident import Row, Told, Wanted
 from ikestream.stores.memory import MemoryStore, Scope
+
+MAX_RELATED = 256
+"""Of one incident; more would not fit into a field."""
 
 
 def counterparts(store: MemoryStore, scope: Scope) -> Iterator[Scope]:
@@ -30,22 +33,34 @@ def relate(store: MemoryStore, scope: Scope, want: Wanted, row: Row) -> list[str
     if want.kind != "Outage":
         return []
     gateway = store.gateways[scope.gateway]
-    if ends := _ends(store, scope):
+    if scope.remote and (ends := _ends(store, scope)):
         want.content["Explanation"] += (
             f" The peer is a gateway of this stream, too ({', '.join(ends)}): one fault, seen from both ends."
             " Both connection resources need the same policy and the same key."
         )
-    related = [
-        told.incident_id
-        for crowd in gateway.crowds
-        if crowd.holds(scope.remote, want.start)
-        for told in _told(store, Scope(scope.gateway, ""), crowd.start, crowd.end)
-        if told.scope == gateway.key and told.start == crowd.start
-    ]
-    for other in counterparts(store, scope):
-        related += [told.incident_id for told in _told(store, other, want.start, want.end)]
-    forgotten = [i for i in row.get("RelatedIncidents") or () if not _is_told(store, scope, i)]
-    return sorted({*related, *forgotten})
+    if scope.remote:
+        scopes = [Scope(scope.gateway, ""), *counterparts(store, scope)]
+        related = [
+            told.incident_id
+            for crowd in gateway.crowds
+            if crowd.holds(scope.remote, want.start)
+            for told in _told(store, scopes[0], crowd.start, crowd.end)
+            if told.scope == gateway.key and told.start == crowd.start
+        ]
+        for other in scopes[1:]:
+            related += [told.incident_id for told in _told(store, other, want.start, want.end)]
+    else:
+        crowds = [c for c in gateway.crowds if want.scope == gateway.key and c.start == want.start]
+        scopes = [Scope(scope.gateway, remote) for remote in gateway.tunnels] if crowds else []
+        related = [
+            told.incident_id
+            for crowd in crowds
+            for remote in crowd.down
+            for told in _told(store, Scope(scope.gateway, remote), crowd.start, crowd.end)
+            if crowd.holds(remote, told.start)
+        ]
+    forgotten = [i for i in row.get("RelatedIncidents") or () if not _is_told(store, scopes, i)]
+    return sorted({*related, *forgotten})[:MAX_RELATED]
 
 
 def _ends(store: MemoryStore, scope: Scope) -> list[str]:
@@ -68,6 +83,5 @@ def _told(store: MemoryStore, scope: Scope, start: int, end: int | None) -> list
     ]
 
 
-def _is_told(store: MemoryStore, scope: Scope, incident_id: str) -> bool:
-    scopes = [Scope(scope.gateway, ""), *counterparts(store, scope)]
+def _is_told(store: MemoryStore, scopes: list[Scope], incident_id: str) -> bool:
     return any(told.incident_id == incident_id for other in scopes for told in store.ledger(other).told)

@@ -44,6 +44,7 @@ class Tally:
 def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Yield every revision in the order told, for records with times in event-time order."""
     store = MemoryStore(peers, grid=TICK)
+    end = 0
     for record in records:
         event = read(record)
         tally.count(event)
@@ -52,11 +53,12 @@ def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = froz
             yield from tell(store, due, LIVE, Pace.REPLAY)
         # Nothing a record brings can be told before the hold, and earlier deadlines stand beside it.
         store.learn(event, at + LIVE.hold)
+        end = max(end, at)
     now = 0
     while (due := store.next_due()) is not None:
         now = due
-        yield from tell(store, due, LIVE, Pace.REPLAY)
-    yield from _finish(store, now, tally)
+        yield from tell(store, due, LIVE, Pace.REPLAY, end)
+    yield from _finish(store, now, end, tally)
 
 
 def replay_clockless(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
@@ -70,10 +72,10 @@ def replay_clockless(records: Iterable[Record], tally: Tally, peers: frozenset[s
     _note_strangers(store, tally)
 
 
-def _finish(store: MemoryStore, now: int, tally: Tally) -> Iterator[Row]:
+def _finish(store: MemoryStore, now: int, end: int, tally: Tally) -> Iterator[Row]:
     for scope in store.scopes():
         store.schedule(scope, now)
-    yield from tell(store, now, LIVE, Pace.FINAL)
+    yield from tell(store, now, LIVE, Pace.FINAL, end)
     _note_strangers(store, tally)
 
 

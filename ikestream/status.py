@@ -13,7 +13,7 @@ from functools import partial
 
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
-from ikestream.negotiation import SA_ENDS, Initiator, Negotiation
+from ikestream.negotiation import PEER_VANISHED, SA_ENDS, Initiator, Negotiation
 from ikestream.times import Times
 from ikestream.tunnel import Attempt, Attempts, Gateway, Tunnel
 
@@ -54,6 +54,7 @@ class Change:
     state: State
     mark: IkeEvent | None = None
     negotiation: Negotiation | None = None
+    childless: bool = False  # down although TunnelConnected stands: IKE is up, no IPsec SA
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Timeline:
 
 TIMED_OUT = frozenset({13805, 13813, 13814, 13815, 258})
 """Negotiation timed out, no response, took too long, the wait operation timed out (facts 1.3)."""
-PEER_VANISHED = 13886
+CHILD_EXPIRED = 13895
 REMOVED = "tunnelremoved"
 """In the folded reason of a TunnelDisconnected: an internal name, used if seen (facts 1.4)."""
 
@@ -147,9 +148,15 @@ def observe(
             conclusions[n] = Conclusion(Outcome(outcome), at)
             attempts[n] = span.attempts
     for n in recent:
-        conclusions[n] = conclude(n, now, times)
-        attempts[n] = Attempts(frozenset((n.identity,)), (Attempt(conclusions[n].at, n.session, n.spis),))
-        deadlines.update((n.end + times.stall, (n.child_agreed_at or 0) + times.confirm))
+        known = n.final.get(id(times))
+        if known is None:
+            concluded = conclude(n, now, times)
+            known = (concluded, Attempts(frozenset((n.identity,)), (Attempt(concluded.at, n.session, n.spis),)))
+            if concluded.outcome is Outcome.PENDING:
+                deadlines.update((n.end + times.stall, (n.child_agreed_at or 0) + times.confirm))
+            else:
+                n.final[id(times)] = known  # its records are fixed, so time cannot change it any more
+        conclusions[n], attempts[n] = known
     negotiations = sorted(conclusions, key=lambda n: (n.start, n.end, n.session))
     leg_of = _Legs(tunnel, negotiations)
     changes = [replace(c, leg=leg_of.name("", c.leg)) if c.leg in tunnel.homes else c for c in tunnel.folded_changes]
@@ -242,6 +249,8 @@ class _Walk:
         ups: list[int],
         received: list[int],
         tunnel_log: bool,
+        agreed: list[int],
+        expired: list[int],
         now: int,
         times: Times,
     ) -> None:
@@ -255,22 +264,35 @@ class _Walk:
         self._marked_up = self._state is State.UP and folded[-1].mark is not None
         self._failures: list[tuple[int, Negotiation]] = []  # since the leg last succeeded
         self._unanswered: list[Negotiation] = []
+        self._refused: list[tuple[int, Negotiation]] = []  # children, since one was agreed
+        self._connected = max((c.at for c in folded if c.state is State.UP and c.mark is not None), default=None)
+        self._agreed, self._expired = agreed, expired
         self._folded_to, self._newest = folded_to, folded[-1].at if folded else 0
 
-    def _go(self, at: int, to: State, mark: IkeEvent | None = None, negotiation: Negotiation | None = None) -> None:
+    def _go(
+        self,
+        at: int,
+        to: State,
+        mark: IkeEvent | None = None,
+        negotiation: Negotiation | None = None,
+        *,
+        childless: bool = False,
+    ) -> None:
         # What is older than the fold has had its effect; a mark that came late still counts if nothing newer did.
         late = mark is not None and mark.kind in (Kind.TUNNEL_UP, Kind.TUNNEL_DOWN)
         if self._folded_to and at <= (self._newest if late else self._folded_to):
             return
         if self._state is not to:
             self._state = to
-            self.changes.append(Change(at, self._leg, to, mark, negotiation))
+            self.changes.append(Change(at, self._leg, to, mark, negotiation, childless))
 
     def connect(self, at: int, mark: IkeEvent | None, negotiation: Negotiation | None) -> None:
         """The leg is up."""
         self._go(at, State.UP, mark, negotiation)
         self._marked_up = self._marked_up or mark is not None
-        self._failures, self._unanswered = [], []
+        if mark is not None:
+            self._connected = at
+        self._failures, self._unanswered, self._refused = [], [], []
 
     def disconnect(self, at: int, mark: IkeEvent) -> None:
         """The Tunnel log says so."""
@@ -285,9 +307,29 @@ class _Walk:
     def refuse(self, at: int, negotiation: Negotiation) -> None:
         """An attempt was refused for good."""
         if self._state is State.UP:
+            if self._marked_up and negotiation.refused_child:
+                self._refuse_child(at, negotiation)
             self._fail_while_up(at, negotiation)
         else:
             self._go(at, State.DOWN, None, negotiation)
+
+    def _refuse_child(self, at: int, negotiation: Negotiation) -> None:
+        # TunnelConnected speaks of the IKE SA. Without a child nothing flows, if the last one has ended or there was none.
+        times = self._times
+        self._refused = [r for r in self._refused if r[0] >= at - times.attempts_window] + [(at, negotiation)]
+        first, attempt = self._refused[0]
+        if len(self._refused) < 2 or at - first < times.sustained_failures:
+            return
+        last = max((a for a in self._agreed if a <= at), default=None)
+        if last is not None and last > first:
+            return
+        if last is None:  # what was agreed before the log began is not known: only from TunnelConnected on
+            childless = self._connected is not None and abs(first - self._connected) <= times.attempts_window
+        else:
+            ended = any(last < e <= at and e >= first - times.attempts_window for e in self._expired)
+            childless = ended or at - last > times.child_lifetime
+        if childless:
+            self._go(first, State.DOWN, None, attempt, childless=True)
 
     def fail(self, at: int, negotiation: Negotiation) -> None:
         """An attempt ended with a code that may also occur in health."""
@@ -354,7 +396,14 @@ def _replay(
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
     ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
     received = [n.heard_at for n in negotiations if n.heard_at is not None]
-    walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, now, times)
+    agreed = succeeded + [
+        at
+        for span in tunnel.spans
+        if span.outcome == Outcome.SUCCEEDED and legs.name(span.last.local, span.last.instance) == leg
+        for at in (span.first_at, span.last_at)
+    ]
+    expired = [e.at or 0 for n in own for e in n.events if e.code == CHILD_EXPIRED]
+    walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, agreed, expired, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
     steps: list[tuple[int, int, str, Callable[[], None]]] = []
     for event in marks:

@@ -68,26 +68,34 @@ def progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
 
 
 def verdicts(console: Console, rows: Sequence[Row], tally: Tally, tools: Sequence[str]) -> None:
-    """Print the last revision of every incident, open ones first, and one line if there is none.
+    """Print the last revision of every outage, open ones first, one line if there is none, and then the advisories.
 
     `tools` are the tools whose commands are printed (see `TOOLS`).
     """
     told = [row for row in rows if row["Resolution"] not in ("Withdrawn", "Merged")]
     told.sort(key=lambda row: (row["State"] != "Open", row["FirstSeen"] or "", row["GatewayName"], row["RemoteIP"]))
-    for row in told:
-        for part, by in _verdict(row, tools, console.width):
-            if isinstance(part, Rule):
-                console.print(part)
-            elif isinstance(part, Table):
-                console.print(Padding(part, (0, 0, 0, by), expand=False))
-            elif isinstance(part, Line):
-                console.print(" " * by, part, sep="", soft_wrap=True)
-            else:
-                for line in part.wrap(console, max(console.width - by, 20)):
-                    line.rstrip()
-                    console.print(" " * by, line, sep="", soft_wrap=True)
-    if not told and tally.records:
+    outages = [row for row in told if row["Kind"] == "Outage"]
+    for row in outages:
+        _print(console, _verdict(row, tools, console.width))
+    if not outages and tally.records:
         console.print(f"No outage found in {tally.records:,} records.")
+    for row in told:
+        if row["Kind"] == "Advisory":
+            _print(console, _advice(row))
+
+
+def _print(console: Console, parts: Iterator[Part]) -> None:
+    for part, by in parts:
+        if isinstance(part, Rule):
+            console.print(part)
+        elif isinstance(part, Table):
+            console.print(Padding(part, (0, 0, 0, by), expand=False))
+        elif isinstance(part, Line):
+            console.print(" " * by, part, sep="", soft_wrap=True)
+        else:
+            for line in part.wrap(console, max(console.width - by, 20)):
+                line.rstrip()
+                console.print(" " * by, line, sep="", soft_wrap=True)
 
 
 TOOLS = ("az", "PowerShell", "FortiOS", "PAN-OS", "IOS-XE", "ASA", "Junos", "strongSwan")
@@ -119,6 +127,19 @@ def _verdict(row: Row, tools: Sequence[str], width: int) -> Iterator[Part]:
         yield from _section("Also possible", seen)
     yield from _section("Fix", row["Fix"].split("\n"))
     yield from _commands(row, tools)
+
+
+def _advice(row: Row) -> Iterator[Part]:
+    yield (
+        Rule(Text(plain(" to ".join(filter(None, (row["GatewayName"], row["RemoteIP"])))), style="bold"), style="dim"),
+        0,
+    )
+    over = f" to {_moment(row['ResolvedAt'])}" if row["ResolvedAt"] else ""
+    since = f"{'from' if over else 'since'} {_moment(row['FirstSeen'])}{over}"
+    yield Text(plain(f"Advisory, {row['Severity'].lower()}: {row['Cause']}, {since}"), style="bold"), 2
+    yield Text(plain(row["Summary"])), 2
+    yield Text(""), 0
+    yield from _section("Fix", row["Fix"].split("\n"))
 
 
 def _headline(row: Row) -> Text:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from ikestream.advice import Outlook
+from ikestream.counsel import counsel
 from ikestream.episode import Situation, episodes, lose_sight, situate
 from ikestream.events import Kind
 from ikestream.fold import fold
+from ikestream.history import recall
 from ikestream.incident import Ledger, Pace, Relate, Row, Wanted, revise
 from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
@@ -41,8 +44,18 @@ class View:
     deadlines: set[int]
 
 
-def look(gateway: Gateway, tunnel: Tunnel, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> View:
-    """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement."""
+def look(
+    gateway: Gateway,
+    tunnel: Tunnel,
+    now: int,
+    times: Times = LIVE,
+    pace: Pace = Pace.LIVE,
+    read_to: int | None = None,
+) -> View:
+    """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement.
+
+    `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing.
+    """
     clockless = times is CLOCKLESS
     scope = f"{gateway.key}|{tunnel.remote}"
     wanted: list[Wanted] = []
@@ -64,19 +77,24 @@ def look(gateway: Gateway, tunnel: Tunnel, now: int, times: Times = LIVE, pace: 
             if incident is not None:
                 wanted.append(incident)
         if not clockless:
+            outlook = Outlook(gateway, tunnel, timeline, recall(tunnel, timeline), found, times)
+            heard = now if read_to is None else min(now, read_to)
+            advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
+            wanted += advised
+            deadlines |= when
             tunnel.spells = spells(tunnel, timeline, found, times)
             fold(gateway, tunnel, timeline, now)
     return View(wanted, since, deadlines)
 
 
-def judge(view: View, ledger: Ledger, now: int, pace: Pace, relate: Relate) -> Judgement:
+def judge(view: View, ledger: Ledger, now: int, pace: Pace, related: Relate) -> Judgement:
     """Tell what `view` shows and differs from what `ledger` says was told."""
-    rows, due = revise(view.wanted, ledger, now, view.since, pace, relate)
+    rows, due = revise(view.wanted, ledger, now, view.since, pace, related)
     deadlines = view.deadlines | ({due} if due is not None else set())
     return Judgement(rows, min((d for d in deadlines if d > now), default=None))
 
 
-def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> Judgement:
+def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace: Pace, related: Relate) -> Judgement:
     """Judge what concerns the gateway and no tunnel's state: its BGP sessions, and legs that went down together."""
     since = now - FLOOR
     sessions = [f for f in fallen(gateway, now) if f.up is None or f.up > since]
@@ -86,7 +104,7 @@ def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times = LIV
         gateway.crowds, more = together(gateway, now, times)
         wanted += [want_together(gateway, c, gateway.key) for c in gateway.crowds if c.end is None or c.end > since]
         deadlines |= more
-    rows, due = revise(wanted, ledger, now, since, pace)
+    rows, due = revise(wanted, ledger, now, since, pace, related)
     if due is not None:
         deadlines.add(due)
     for event in gateway.marks.values():
@@ -126,8 +144,12 @@ def _fault(n: Negotiation) -> tuple[bool, bool, bool]:
     return (n.reached_auth, n.refused_authentication, n.refused_policy)
 
 
-def tell(store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE) -> list[Row]:
+def tell(
+    store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, read_to: int | None = None
+) -> list[Row]:
     """Judge everything that is due by `now`, oldest due first; return the rows in the order told.
+
+    `read_to` is where a saved log ends (see `look`).
 
     A gateway is told between the look at its tunnels and what is told of them: so it compares what they all did, and
     their rows can point to its incident from the first.
@@ -144,31 +166,36 @@ def tell(store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LI
             if tunnel is None:  # the gateway itself, or a stranger that was evicted at the bound
                 continue
             before = tunnel.spells
-            views.append((scope, look(gateway, tunnel, now, times, pace)))
+            views.append((scope, look(gateway, tunnel, now, times, pace, read_to)))
             if tunnel.spells != before:
                 gateways[scope.gateway] = None
         for key in gateways:
             gateway, scope = store.gateways[key], Scope(key, "")
-            before_told = _standing(store.ledger(scope))
-            judgement = judge_gateway(gateway, store.ledger(scope), now, times, pace)
+            ledger = store.ledger(scope)
+            before_told, crowds = _standing(ledger), gateway.crowds
+            judgement = judge_gateway(gateway, ledger, now, times, pace, partial(relate, store, scope))
+            store.keep(scope, ledger)
             rows += judgement.rows
             if judgement.due is not None:
                 store.schedule(scope, judgement.due)
-            if _standing(store.ledger(scope)) != before_told:
-                for remote in {spell.remote for crowd in gateway.crowds for spell in crowd.fell}:
+            if _standing(ledger) != before_told:
+                for remote in {spell.remote for crowd in (*crowds, *gateway.crowds) for spell in crowd.fell}:
                     store.schedule(Scope(key, remote), now)
         for scope, view in views:
             ledger = store.ledger(scope)
             before_told = _standing(ledger)
             judgement = judge(view, ledger, now, pace, partial(relate, store, scope))
+            store.keep(scope, ledger)
             rows += judgement.rows
             if judgement.due is not None:
                 store.schedule(scope, judgement.due)
             if _standing(ledger) != before_told:
                 for other in counterparts(store, scope):
                     store.schedule(other, now)
+                if any(scope.remote in crowd.down for crowd in store.gateways[scope.gateway].crowds):
+                    store.schedule(Scope(scope.gateway, ""), now)
     return rows
 
 
 def _standing(ledger: Ledger) -> list[tuple[str, int, int | None]]:
-    return [(t.incident_id, t.start, t.end) for t in ledger.told if not t.retracted]
+    return [(t.incident_id, t.start, t.end) for t in ledger.told if t.kind == "Outage" and not t.retracted]

@@ -38,6 +38,8 @@ class Times:
     """The same after three episodes in an hour."""
     sustained_failures: int = 120 * SECOND
     """Three failures over this long, no success: the leg that was believed up is not."""
+    child_lifetime: int = 27_000 * SECOND
+    """After this long the last child has ended: Azure's quick mode lifetime (POL); a peer's may be shorter."""
     attempts_window: int = 10 * MINUTE
     """How far back failed attempts are counted together; must stay below `FOLD_CONTEXT`."""
     offers_age: int = DAY

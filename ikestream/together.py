@@ -125,7 +125,7 @@ def _groups(fell: list[Spell], up: Up) -> list[tuple[list[Spell], int, str]]:
     hit = sorted({home[s.remote, s.leg] for s in fell})
     if _is_crowd(len(where), len(legs)):
         alone = len(hit) == 1 and len(by_instance) > 1
-        return [(fell, len(legs), hit[0] if alone else "")]
+        return [(fell, sum(i == hit[0] for i in home.values()) if alone else len(legs), hit[0] if alone else "")]
     groups = []
     for instance in by_instance:
         own = [s for s in fell if home[s.remote, s.leg] == instance]

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import TYPE_CHECKING, NamedTuple
 
+from ikestream import codes
 from ikestream.events import Category, IkeEvent, Kind
-from ikestream.negotiation import ENDS, Initiator, Negotiation
+from ikestream.negotiation import ENDS, PEER_VANISHED, Initiator, Negotiation
 from ikestream.session import SESSIONLESS, EventKey, Session, identify
-from ikestream.times import FOLD_HORIZON, HOUR, MINUTE
+from ikestream.times import FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
+    from ikestream.history import History
     from ikestream.status import Change
     from ikestream.together import Together
 
@@ -29,9 +31,17 @@ MAX_STRANGER_SESSIONS = 32
 MAX_STRANGERS = 64
 MAX_WAITING = 256
 MAX_OWNERS = 4096
+MAX_OWNERS_EVER = 32_768
+"""Per gateway, whatever comes: two tunnels that retry every ten seconds make half of it in a day."""
 MAX_MARKS = 256
 MAX_ENDS = 256
 """Per tunnel: more than a flapping tunnel writes in a day, after which nobody asks for them."""
+MAX_LOCALS = 16
+"""Addresses of a gateway's own: two or three are usual."""
+MAX_VANISHED = 2048
+"""Per gateway: dead peers of a bad day, by which the hold of each is decided for as long as it may be told."""
+DEAD_PEER = ("dpd", "deadpeer", "peerstoppedresponding")
+"""In the folded reason of a TunnelDisconnected (facts 1.4)."""
 WAITING_AGE = HOUR
 WAITING_REACH = 10 * MINUTE
 """A record this near a waiting line may belong to a negotiation that owns it."""
@@ -111,11 +121,12 @@ class Tunnel:
     last_seen: int = 0
     spans: list[Span] = field(default_factory=list)  # folded negotiations
     folded_changes: tuple[Change, ...] = ()  # the legs' changes of state up to `folded_to`
+    folded_history: History | None = None  # what advisories look back on, up to `folded_to`
     folded_to: int = 0
     forgotten_to: int = 0  # single records up to here are not kept any more
     late: int = 0  # records that came after that
     proven: bool = False  # known by a line that no later line can take back
-    thinned: int = 0  # sessions dropped at the bound
+    thinned: int = 0  # sessions, spans and single lines dropped at a bound
     spells: tuple[Spell, ...] = ()  # of its legs, as last judged: what the gateway's own judgement compares
 
     def add(self, event: IkeEvent) -> bool:
@@ -140,6 +151,7 @@ class Tunnel:
             self.ends[identify(event)] = event
             if len(self.ends) > MAX_ENDS:
                 self.ends.pop(min(self.ends))
+                self.thinned += 1
         new = self.sessions.setdefault(event.session or _sessionless(event), Session()).add(event)
         if len(self.sessions) > (MAX_SESSIONS if self.proven else MAX_STRANGER_SESSIONS) and not (
             self.known() and self._fits()
@@ -202,6 +214,12 @@ _PROOFS = frozenset({Kind.TUNNEL_UP, Kind.TUNNEL_DOWN, Kind.SA_INIT_SENT})
 """Azure connects, disconnects and calls configured peers only."""
 
 
+def _vanishes(event: IkeEvent) -> bool:
+    if event.kind is Kind.TUNNEL_DOWN and any(word in codes.fold(event.text) for word in DEAD_PEER):
+        return True
+    return event.kind in (Kind.CLOSED, Kind.TUNNEL_DOWN) and event.code == PEER_VANISHED
+
+
 def _sessionless(event: IkeEvent) -> str:
     return SESSIONLESS + event.local
 
@@ -236,7 +254,7 @@ class Gateway:
             return self._mark(event)
         if event.category is not Category.IKE and event.kind not in (Kind.TUNNEL_UP, Kind.TUNNEL_DOWN):
             return set()
-        remote = event.remote or self.owners.get(event.session, (0, ""))[1]
+        remote = event.remote or self._owner(event)
         if not remote:
             self.waiting[identify(event)] = event
             self._bound_waiting()
@@ -249,16 +267,23 @@ class Gateway:
         tunnel = self.tunnels.get(remote)
         if tunnel is None:
             tunnel = self.tunnels[remote] = Tunnel(remote, proven=remote in self.peers)
-        touched = {remote} if tunnel.add(event) else set()
+        proven = tunnel.proven
+        touched = {remote} if self._add(tunnel, event) else set()
+        if event.local and event.local not in self.locals:
+            self.locals = set(sorted({*self.locals, event.local})[:MAX_LOCALS])
         if event.session:
             owner = (event.at or 0, remote)
             known = self.owners.get(event.session)
             self.owners[event.session] = owner if known is None else min(known, owner)
+            if len(self.owners) > MAX_OWNERS_EVER:
+                self._bound_owners()
         if event.session and self.waiting:
             for key, waiting in list(self.waiting.items()):
-                # Not from how long ago it happens to be kept, but from how far apart they are: the same in any order.
-                if waiting.session == event.session and abs((waiting.at or 0) - (event.at or 0)) <= WAITING_AGE:
-                    tunnel.add(self.waiting.pop(key))
+                if waiting.session == event.session and self._owner(waiting):
+                    self._add(tunnel, self.waiting.pop(key))
+        # Whose peers vanished at once with others decides how long those are waited for; so does who is known.
+        if _vanishes(event) or (not proven and any(peer == remote for peer, _ in self.vanished.values())):
+            touched |= self._vanished_with(remote)
         if tunnel.proven:
             self.strangers.discard(remote)
         else:
@@ -267,11 +292,54 @@ class Gateway:
                 self._bound_strangers(spare=remote)
         return touched
 
+    def _add(self, tunnel: Tunnel, event: IkeEvent) -> bool:
+        proven = tunnel.proven
+        new = tunnel.add(event)
+        if _vanishes(event):
+            self.vanished[identify(event)] = (tunnel.remote, event.instance or event.local)
+            if len(self.vanished) > MAX_VANISHED:
+                self.vanished.pop(min(self.vanished))
+                self.evicted += 1
+        return new or proven is not tunnel.proven
+
+    def vanish(self, remote: str, at: int, reach: int) -> bool:
+        """Whether dead peer detection ended several legs, one of `remote` among them, within `reach` of `at`."""
+        if len(self.vanished) < 2:
+            return False
+        legs = {leg for key, leg in self.vanished.items() if abs(key[0] - at) <= reach}
+        legs = {leg for leg in legs if (tunnel := self.tunnels.get(leg[0])) is not None and tunnel.known()}
+        return len(legs) > 1 and any(leg[0] == remote for leg in legs)
+
+    def _vanished_with(self, remote: str) -> set[str]:
+        own = [key[0] for key, leg in self.vanished.items() if leg[0] == remote]
+        near = (leg[0] for key, leg in self.vanished.items() if any(abs(key[0] - at) <= 2 * MINUTE for at in own))
+        return {other for other in near if other in self.tunnels}
+
+    def _owner(self, event: IkeEvent) -> str:
+        """Return the remote address whose session a line is from, '' if none had spoken of the session by then.
+
+        By then and not by now: how long a line may wait for its owner must not depend on what has been read.
+        """
+        first, remote = self.owners.get(event.session, (0, ""))
+        return remote if first <= (event.at or 0) + NEGOTIATION_GAP else ""
+
     def forget_owners(self, before: int) -> None:
         """Drop whose a SESSION_ID is once its records are folded and it began before `before` (ms)."""
         if len(self.owners) > MAX_OWNERS:
             kept = {session for tunnel in self.tunnels.values() for session in tunnel.sessions}
             self.owners = {s: owner for s, owner in self.owners.items() if owner[0] >= before or s in kept}
+
+    def _bound_owners(self) -> None:
+        # First those of strangers whose session is not kept any more, then the oldest that are folded.
+        kept = {session for tunnel in self.tunnels.values() for session in tunnel.sessions}
+        gone = sorted(
+            (remote not in self.strangers and remote in self.tunnels, at, session)
+            for session, (at, remote) in self.owners.items()
+            if session not in kept
+        )
+        for _, _, session in gone[: len(self.owners) - MAX_OWNERS_EVER // 2]:
+            del self.owners[session]
+            self.evicted += 1
 
     def _mark(self, event: IkeEvent) -> set[str]:
         self.marks[identify(event)] = event
@@ -292,7 +360,9 @@ class Gateway:
             oldest = min(self.strangers - {spare}, key=lambda remote: (self.tunnels[remote].last_seen, remote))
             self.strangers.remove(oldest)
             for session in self.tunnels.pop(oldest).sessions:
-                self.owners.pop(session, None)
+                if self.owners.get(session, (0, ""))[1] == oldest:  # a SESSION_ID may be second-hand
+                    del self.owners[session]
+            self.vanished = {key: leg for key, leg in self.vanished.items() if leg[0] != oldest}
             self.evicted += 1
 
     def orphans(self) -> Iterator[tuple[str, str, IkeEvent]]:
@@ -316,14 +386,19 @@ class Gateway:
                 yield remote, session, event
 
     def settle(self, watermark: int) -> None:
-        """Move waiting lines for good once all facts about them are in, and drop those nobody owns after an hour."""
+        """Move waiting lines for good once all facts about them are in, and drop those that nobody owns.
+
+        A line without session is decided then; one with a SESSION_ID may wait an hour for a line that names its tunnel.
+        """
         if not self.waiting:
             return
         for remote, session, event in list(self.orphans()):
             if (event.at or 0) <= watermark - FOLD_HORIZON:
                 del self.waiting[identify(event)]
                 self.tunnels[remote].sessions[session].add(event)
-        for key in [key for key in self.waiting if key[0] <= watermark - WAITING_AGE - FOLD_HORIZON]:
+        for key, event in list(self.waiting.items()):
+            if key[0] > watermark - FOLD_HORIZON - (WAITING_AGE if event.session else 0):
+                continue
             del self.waiting[key]
             self.evicted += 1
 

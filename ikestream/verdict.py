@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from ikestream import codes, columns, remedy
+from ikestream.advice import Advice
 from ikestream.changes import Changed, compare
 from ikestream.columns import SCHEMA_VERSION
 from ikestream.episode import Episode, Situation
 from ikestream.events import Proposal
-from ikestream.finding import TITLES, Cause, FailedStep, Finding, Remedy
+from ikestream.finding import TITLES, Advisory, Cause, Confidence, FailedStep, Finding, Remedy
 from ikestream.incident import TELLING, Row, Wanted
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules import diagnose
@@ -37,7 +38,7 @@ MAX_LEGS = 256
 class Span:
     """One cause and the time in which the newest attempts showed it."""
 
-    cause: Cause
+    cause: Cause | Advisory
     first: int
     last: int
 
@@ -50,6 +51,13 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
     if finding is None:
         return None
     episode = situation.episode
+    if any(change.childless and change.at == episode.start for change in situation.downs):
+        finding = replace(
+            finding,
+            confidence=Confidence.LOW if finding.confidence is Confidence.LOW else Confidence.MEDIUM,
+            explanation=f"IKE is up, no IPsec SA: TunnelConnected stands, but the child is refused again and again. {finding.explanation}",
+            failed_step=FailedStep.CHILD_SA,
+        )
     names = name(situation)
 
     def when(at: int | None) -> str | None:
@@ -207,7 +215,9 @@ def want_together(gateway: Gateway, crowd: Together, scope: str) -> Wanted:
     """Return the incident of the gateway that legs which went down together are."""
     finding = judge_together(gateway, crowd)
     names = _name(gateway, "")
-    cure = remedy.cure(finding, names)
+    # Whatever their closing lines say, the place to begin is the gateway: no peer is asked to restart anything.
+    named = finding.cause in (Cause.GATEWAY_FAILOVER, Cause.CONFIGURATION_CHANGED)
+    cure = remedy.cure(finding if named else replace(finding, cause=Cause.GATEWAY_MAINTENANCE), names)
     found = codes.CODES.get(finding.code) if finding.code else None
     resolved = crowd.end is not None
     remotes = sorted({s.remote for s in crowd.fell})
@@ -270,6 +280,83 @@ def want_together(gateway: Gateway, crowd: Together, scope: str) -> Wanted:
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Outage", crowd.start, crowd.end, content)
+
+
+def want_advice(
+    gateway: Gateway,
+    remote: str,
+    advice: Advice,
+    scope: str,
+    legs: Sequence[Row],
+    locals_: Sequence[str],
+    *,
+    over: bool,
+) -> Wanted:
+    """Return the incident that an advisory is; `remote` is '' for one of the gateway, `over` if its end is told."""
+    finding = advice.finding
+    names = _name(gateway, remote, locals_)
+    cure = remedy.cure(finding, names, remedy.Agreed(ipsec=advice.esp))
+    found = codes.CODES.get(finding.code) if finding.code else None
+    end = advice.end if over else None
+    content: Row = {column: None for column in columns.load().names if column not in TELLING} | {
+        "Kind": "Advisory",
+        "Scope": "Tunnel" if remote else "Gateway",
+        "State": "Resolved" if over else "Open",
+        "Resolution": advice.resolution if over else None,
+        "Severity": finding.severity.value,
+        "Cause": finding.cause.value,
+        "Confidence": finding.confidence.value,
+        "GatewayId": names.gateway_id,
+        "GatewayName": names.gateway_name,
+        "RemoteIP": remote,
+        "Legs": list(legs),
+        "Initiator": _initiator(advice.negotiations),
+        "FirstSeen": iso(advice.start),
+        "LastSeen": iso(advice.last),
+        "ResolvedAt": None if end is None else iso(end),
+        "DurationSeconds": None if end is None else (end - advice.start) / 1000,
+        "Attempts": advice.attempts,
+        "Summary": (advice.past or advice.summary) if over else advice.summary,
+        "Explanation": finding.explanation,
+        "Fix": cure.fix,
+        "FixCommands": _commands(cure),
+        "MissingEvidence": finding.missing_evidence or None,
+        "Hypotheses": _hypotheses(finding),
+        "Mismatch": [],
+        "ChangedSince": [
+            {"What": c.what, "Before": c.before or None, "Now": c.now or None, "Side": c.side.value, "At": iso(c.at)}
+            for c in advice.changed
+        ],
+        "FailedStep": finding.failed_step.value if finding.failed_step else None,
+        "ActionOn": finding.action_on.value,
+        "Impact": "None" if over else advice.impact.value,
+        "ErrorCode": finding.code,
+        "ErrorName": found.symbol if found else None,
+        "SessionIds": _distinct(e.session for e in finding.evidence if e.session)[:MAX_LISTED],
+        "IkeSpis": [],
+        "Evidence": [
+            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
+            for e in finding.evidence[:MAX_EVIDENCE]
+        ],
+        "RelatedIncidents": [],
+        "DocLinks": list(cure.doc_links),
+        "Drill": False,
+        "SchemaVersion": SCHEMA_VERSION,
+    }
+    return Wanted(scope, "Advisory", advice.start, end, content, advisory=finding.cause.value)
+
+
+def show_legs(timeline: Timeline, until: int) -> list[Row]:
+    """Return column `Legs` as of `until`."""
+    return [
+        {
+            "LocalIP": leg.name or None,
+            "Instance": leg.instance or None,
+            "State": leg.state.value,
+            "Since": None if leg.since is None else iso(leg.since),
+        }
+        for leg in _legs(timeline, until)
+    ]
 
 
 def _commands(cure: Remedy) -> list[dict[str, str]]:
@@ -379,7 +466,7 @@ def trace(situation: Situation) -> list[Span]:
     """Return the causes that the newest attempts showed over the episode, oldest first, at most `MAX_SPANS`."""
     spans: list[Span] = []
     newest: dict[Initiator, Negotiation] = {}
-    causes: dict[frozenset[object], Cause | None] = {}
+    causes: dict[frozenset[object], Cause | Advisory | None] = {}
     for n in situation.failed:
         newest[n.initiator] = n
         at = situation.conclusions[n].at

@@ -32,8 +32,10 @@ def in_order(records: Sequence[Record]) -> list[Row]:
     deliveries = post(sorted(records, key=lambda r: r.at or 0), Random(0), PROMPT)
     store = MemoryStore()
     rows: list[Row] = []
+    now = 0
     for delivery in deliveries:
-        rows += run_until(store, delivery.enqueued - 1)
+        rows += run_until(store, now, delivery.enqueued - 1)
+        now = delivery.enqueued
         learn(store, [delivery])
     return rows + run_on(store, max((d.enqueued for d in deliveries), default=START))
 
@@ -73,21 +75,23 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
     clock = max(clock, max((d.enqueued for d in deliveries), default=START))
     if taken and random.random() < 0.5:
         later = clock + random.choice((MINUTE, HOUR, 5 * HOUR))
-        rows += run_until(store, later)
+        rows += run_until(store, clock, later)
         learn(store, random.choice(taken))
+        clock = later
     return rows + run_on(store, clock)
 
 
 def run_on(store: MemoryStore, now: int) -> list[Row]:
     """All has been read: let the clock run on until nothing but restatements is to come."""
-    return run_until(store, now + AFTERWARDS)
+    return run_until(store, now, now + AFTERWARDS)
 
 
-def run_until(store: MemoryStore, until: int) -> list[Row]:
-    """Judge whenever something is due, up to and including `until`."""
+def run_until(store: MemoryStore, now: int, until: int) -> list[Row]:
+    """Judge whenever something is due, from `now` up to and including `until`; never in the past."""
     rows: list[Row] = []
     while (due := store.next_due()) is not None and due <= until:
-        rows += tell(store, due)
+        now = max(now, due)
+        rows += tell(store, now)
     return rows
 
 
@@ -103,8 +107,15 @@ def last(rows: Iterable[Row]) -> dict[str, Row]:
 
 
 def told(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """What law 2 compares: the last revisions without the columns that telling decides, in a fixed order."""
-    kept = [{k: v for k, v in row.items() if k not in NOT_COMPARED} for row in last(rows).values()]
+    """What law 2 compares: the last revisions without the columns that telling decides, in a fixed order.
+
+    Ids are minted at telling, so where a row names another incident its id gives way to what it stands for; naming
+    one that was taken back, or never told, fails.
+    """
+    newest = last(rows)
+    named = {i: f"{row['GatewayId']}|{row['RemoteIP']}|{row['Kind']}|{row['FirstSeen']}" for i, row in newest.items()}
+    kept = [{k: v for k, v in row.items() if k not in NOT_COMPARED} for row in newest.values()]
+    kept = [row | {"RelatedIncidents": sorted(named[i] for i in row["RelatedIncidents"] or ())} for row in kept]
     return sorted(kept, key=lambda row: repr(sorted(row.items())))
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import ikestream.rules
 from ikestream import formats
-from ikestream.finding import Cause
+from ikestream.finding import Advisory, Cause
 from tests.expectations import CASES, Case, cases, compare, diagnose, dump, main
 
 ALL = cases()
@@ -90,10 +90,11 @@ def test_every_cause_a_rule_can_name_has_a_case_of_its_own() -> None:
     files = [path for path in Path(ikestream.rules.__file__).parent.glob("*.py") if path.name != "finding.py"]
     rules = "".join(path.read_text("utf-8") for path in files)
     named = {Cause[member].value for member in re.findall(r"\bCause\.([A-Z_]+)\b", rules)}
+    named |= {Advisory[member].value for member in re.findall(r"\bAdvisory\.([A-Z_]+)\b", rules)}
     told = {case.log.parent.name for case in ALL}
     assert len(named) >= 3
     assert named <= told
-    assert told <= set(Cause) | {"healthy"}
+    assert told <= set(Cause) | set(Advisory) | {"healthy"}
 
 
 def test_a_case_lies_with_the_cause_it_expects() -> None:

@@ -42,6 +42,10 @@ class Ran:
         return [orjson.loads(line) for line in self.out.splitlines()]
 
     @property
+    def outages(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["Kind"] == "Outage"]
+
+    @property
     def notes(self) -> list[str]:
         return self.err.decode().splitlines()
 
@@ -75,7 +79,7 @@ def diagnose(*arguments: str | Path, **more: Any) -> Ran:
 @pytest.mark.parametrize("log", [POLICY, KEY, BARE, MENDED], ids=lambda log: f"{log.parent.name}-{log.stem}")
 def test_no_line_of_prose_is_wider_than_the_terminal(log: Path, columns: int) -> None:
     ran = diagnose(log, "--commands", "all", columns=columns)
-    verdict = diagnose(log, "--output", "json").rows[-1]
+    (*_, verdict) = diagnose(log, "--output", "json").outages
     # A command is one line however long, so that it can be copied; everything else is broken at the edge.
     commands = {line for command in verdict["FixCommands"] for line in command["Command"].split("\n")}
     wide = [line for line in ran.out.decode().splitlines() if len(line) > columns]
@@ -100,9 +104,17 @@ def test_an_outage_that_is_over_is_told_with_its_duration() -> None:
     assert "was down from 2026-03-02 10:00:00 UTC to 2026-03-02 10:05:00 UTC, 300 s" in diagnose(MENDED).out.decode()
 
 
-def test_a_healthy_log_is_one_line() -> None:
+def test_a_healthy_log_says_so_in_one_line() -> None:
     ran = diagnose(HEALTHY)
     assert (ran.status, ran.out, ran.err) == (0, b"No outage found in 11 records.\n", b"")
+
+
+def test_an_advisory_is_told_after_the_outages_without_a_command() -> None:
+    ran = diagnose(CASES / "RedundancyLost" / "one-leg-dead.log")
+    assert ran.status == 0
+    assert ran.out.startswith(b"No outage found in ")
+    assert ran.out.count(b"Advisory, warning: RedundancyLost") == ran.out.count(b"Advisory") == 1
+    assert b"az network" not in ran.out
 
 
 def test_open_incidents_come_first() -> None:
@@ -128,7 +140,7 @@ def test_json_is_every_revision_in_the_order_told_with_every_column(tmp_path: Pa
     assert ran.out.endswith(b"\n")
     assert all(list(row) == COLUMNS for row in ran.rows)
     told: dict[str, list[dict[str, Any]]] = {}
-    for row in ran.rows:
+    for row in ran.outages:
         told.setdefault(row["IncidentId"], []).append(row)
     assert len(told) == 3
     for rows in told.values():
@@ -153,7 +165,8 @@ def test_json_of_lines_without_a_clock_has_every_column_and_no_times() -> None:
 
 
 def test_json_of_a_healthy_log_is_empty() -> None:
-    assert diagnose(HEALTHY, "--output", "json").out == b""
+    ran = diagnose(HEALTHY, "--output", "json", "--fail-on", "outage")
+    assert (ran.status, ran.rows) == (0, [])
 
 
 # --- What PATH may be -----------------------------------------------------------------------------------------------

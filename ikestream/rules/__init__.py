@@ -1,18 +1,21 @@
-"""Situation -> Finding: the rules, listed once in order of specificity.
+"""Situation -> Finding, Outlook -> Advice: the rules, listed once in order of specificity, and the advisories.
 
 Each rule is one file: when it holds in a network engineer's words, the fact it rests on, a function
-`judge(situation)` that returns a `Finding` or None. The first that answers names the cause.
+`judge(situation)` that returns a `Finding` or None. The first that answers names the cause. An advisory is a function
+`advise(outlook)` that yields all it has to say; each is an incident of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from ikestream.advice import Advice, Advise, Outlook
 from ikestream.episode import Situation
 from ikestream.finding import Finding
 from ikestream.rules import (
     certificate_authentication_failed,
+    child_sa_failing,
     configuration_changed,
     connection_mode_refused,
     gateway_failover,
@@ -28,6 +31,7 @@ from ikestream.rules import (
     peer_stopped_responding,
     pfs_mismatch,
     pre_shared_key_mismatch,
+    redundancy_lost,
     rekey_failed,
     traffic_selector_mismatch,
     unclassified,
@@ -80,3 +84,16 @@ RULES: tuple[Rule, ...] = (
 def diagnose(situation: Situation) -> Finding | None:
     """Return the finding of the most specific rule that holds, None if the episode is no outage after all."""
     return next((finding for rule in RULES if (finding := rule(situation)) is not None), None)
+
+
+ADVISORIES: tuple[Advise, ...] = (
+    # Neither hides the other, so the order is only that in which they are told: what may cost traffic today first.
+    child_sa_failing.advise,
+    redundancy_lost.advise,
+)
+
+
+def advise(outlook: Outlook) -> Iterator[Advice]:
+    """Yield everything there is to say about a tunnel that works."""
+    for advisory in ADVISORIES:
+        yield from advisory(outlook)

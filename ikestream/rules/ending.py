@@ -17,7 +17,7 @@ from ikestream.events import IkeEvent, Kind
 from ikestream.negotiation import Negotiation
 from ikestream.status import REMOVED, Change, Outcome, State
 from ikestream.times import SECOND
-from ikestream.tunnel import Tunnel
+from ikestream.tunnel import DEAD_PEER, Tunnel
 
 AZURE_IKE_LIFETIME = 28_800 * SECOND
 """Azure's main mode lifetime (POL)."""
@@ -66,7 +66,7 @@ _BY_CODE = {
 _BY_REASON: tuple[tuple[tuple[str, ...], How], ...] = (
     (("standbychanged",), How.STANDBY),
     ((REMOVED,), How.REMOVED),
-    (("dpd", "deadpeer", "peerstoppedresponding"), How.VANISHED),
+    (DEAD_PEER, How.VANISHED),
     (("remotecrash",), How.CRASHED),
     (("remotelytriggered", "remotetriggered", "remotedelete", "remotedisconnect", "receivedmmdelete"), How.DELETED),
 )

@@ -19,6 +19,11 @@ CYCLES = 2
 
 def is_on_demand(tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Times) -> bool:
     """Whether the legs that went down with `episode` are dialled on demand, and went down as such legs do."""
+    return ends_on_demand(tunnel, timeline, episode.start, times)
+
+
+def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times) -> bool:
+    """Whether the legs that went down at `at` are dialled on demand, and went down as such legs do."""
 
     def is_clean(down: Change, up: Change | None) -> bool:
         how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
@@ -29,7 +34,7 @@ def is_on_demand(tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Ti
         return up is not None and _calls(timeline, up) and is_clean(down, up)
 
     downs = [c for c in timeline.changes if c.state is State.DOWN]
-    began = [c for c in downs if c.at == episode.start]
+    began = [c for c in downs if c.at == at]
     return bool(began) and all(
         is_clean(c, _next_up(timeline, c)) and sum(is_dialled(other) for other in downs if other.leg == c.leg) >= CYCLES
         for c in began

@@ -50,7 +50,13 @@ class MemoryStore:
         gateway = self.gateways.get(key)
         if gateway is None:
             gateway = self.gateways[key] = Gateway(key, peers=self.peers)
-        for remote in gateway.learn(event):
+        locals_ = gateway.locals
+        touched = gateway.learn(event)
+        if gateway.locals is not locals_:  # a peer of another gateway may turn out to be this one
+            for other in self.gateways.values():
+                for peer in gateway.locals & other.tunnels.keys():
+                    self.schedule(Scope(other.key, peer), due)
+        for remote in touched:
             if remote:
                 self.schedule(Scope(key, remote), due)
             else:
@@ -97,8 +103,13 @@ class MemoryStore:
         return [p for p, head in heads.items() if head >= 0 and p not in self.partitions and p not in self._reached]
 
     def ledger(self, scope: Scope) -> Ledger:
-        """Return what was told about `scope`."""
-        return self._ledgers.setdefault(scope, Ledger())
+        """Return what was told about `scope`. It is kept once `keep` is called."""
+        return self._ledgers.get(scope) or Ledger()
+
+    def keep(self, scope: Scope, ledger: Ledger) -> None:
+        """Keep what was told about `scope`, if anything was: of strangers there is nothing to keep."""
+        if ledger.count:
+            self._ledgers[scope] = ledger
 
     def schedule(self, scope: Scope, due: int) -> None:
         """Have `scope` judged at `due`, or earlier if that was asked for before."""

@@ -1,0 +1,50 @@
+"""Outlook -> Wanted: which advisories are told of a tunnel by an instant, and which of them are over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ikestream.advice import Advice, Outlook
+from ikestream.incident import Wanted
+from ikestream.rules import advise
+from ikestream.times import EXPECTED_LEG_AGE
+from ikestream.verdict import show_legs, want_advice
+
+
+def counsel(
+    outlook: Outlook, scope: str, since: int, now: int, read_to: int, *, live: bool
+) -> tuple[list[Wanted], set[int]]:
+    """Return what is to be told at `now`, nothing that ended before `since`; and when time alone may change it.
+
+    What does not happen any more is known up to `read_to`: the clock that runs on after a saved log proves nothing.
+    """
+    wanted: list[Wanted] = []
+    deadlines: set[int] = set()
+    tunnel = outlook.tunnel
+    unheard = tunnel.last_seen + EXPECTED_LEG_AGE
+    for advice in advise(outlook):
+        over, due = decide(advice, now, read_to)
+        if due is not None:
+            deadlines.add(due)
+        if now < advice.held:
+            continue
+        if not over and live:
+            deadlines.add(unheard)
+            if now >= unheard:  # nobody expects this tunnel any more
+                over, advice = True, replace(advice, end=unheard, resolution="NotObserved")
+        end = advice.end if over else None
+        if end is not None and end <= since:
+            continue
+        legs = show_legs(outlook.timeline, now if end is None else end) if advice.legs else []
+        locals_ = sorted(leg.leg for leg in outlook.timeline.legs if leg.leg in outlook.gateway.locals)
+        wanted.append(want_advice(outlook.gateway, tunnel.remote, advice, scope, legs, locals_, over=over))
+    return wanted, {d for d in deadlines if d > now}
+
+
+def decide(advice: Advice, now: int, read_to: int) -> tuple[bool, int | None]:
+    """Return whether its end is told at `now`, and the next instant at which it is told or its end may be."""
+    if now < advice.held:
+        return False, advice.held
+    if advice.end is None:
+        return False, None
+    return (read_to if advice.by_absence else now) >= advice.settled, advice.settled if now < advice.settled else None

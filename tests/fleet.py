@@ -1,0 +1,232 @@
+"""seed -> a healthy fleet: gateways with many tunnels over many days, and the outages told about them, of which there may be none.
+
+    python -m tests.fleet --tunnels 200 --days 7
+
+Everything that healthy tunnels and their neighbours do, again and again and all at once: rekeys, collisions, standby
+refusals, corrected groups, cookies, takeovers of whole instances, NAT, on-demand and ResponderOnly peers, clients that
+fail, IKEv1 gaps, removed and moved peers, peers with one leg of two, lost close lines, scanners.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ikestream.events import Record
+from ikestream.incident import Row
+from ikestream.lab import Lab
+from ikestream.lab.ends import Azure, Peer, Side
+from ikestream.lab.exchange import Exchange
+from ikestream.lab.policy import matching_policy
+from ikestream.lab.site import Site
+from ikestream.lab.strangers import connect_client, scan
+from ikestream.replay import Tally, replay
+from ikestream.times import DAY, HOUR, MINUTE, SECOND
+
+PER_GATEWAY = 10
+Deed = Callable[[Lab, Site], None]
+
+
+def plain(lab: Lab, site: Site) -> None:
+    site.run(lab.random.randint(2, 9) * HOUR)
+
+
+def collide(lab: Lab, site: Site) -> None:
+    life = site.lives[0]
+    if life.up:
+        Exchange(site.azure, site.peer, site.page(life, site.now)).rekey(Side.AZURE)
+        page = site.page(life, site.now + lab.random.randint(0, 40))
+        page.write(lab.log.wording.closed(page.tunnel, lab.random.choice((13821, 13807, 13808))), after=0)
+    site.run(lab.random.randint(1, 6) * HOUR)
+
+
+def standby(lab: Lab, site: Site) -> None:
+    for _ in range(lab.random.randint(1, 5)):
+        other = site.lives[0].leg.instance[:-1] + ("1" if site.lives[0].leg.instance.endswith("0") else "0")
+        page = site.page(site.lives[0], site.now, instance=other)
+        page.write(lab.log.wording.init_received(lab.log.spi()), after=0)
+        page.write(lab.log.wording.closed(page.tunnel, 4320))
+        site.run(lab.random.randint(1, 10) * MINUTE)
+    site.run(lab.random.randint(1, 6) * HOUR)
+
+
+def gap(lab: Lab, site: Site) -> None:
+    """IKEv1: the tunnel is gone for some seconds at each main mode rekey."""
+    site.drop(13885)
+    for life in site.lives:
+        life.next_try = dict.fromkeys(Side, site.now + lab.random.randint(1, 5) * SECOND)
+    site.run(lab.random.randint(3, 8) * HOUR)
+
+
+def dial(lab: Lab, site: Site) -> None:
+    """On demand: the peer ends the tunnel when idle and dials again."""
+    site.run(lab.random.randint(20, 60) * MINUTE)
+    site.drop(13885, reason="RemotelyTriggered")
+    for life in site.lives:
+        life.next_try[Side.PEER] = site.now + lab.random.randint(10, 90) * MINUTE
+    site.run(2 * HOUR)
+
+
+def behind_nat(lab: Lab, site: Site) -> None:
+    site.drop(13885)
+    for life in site.lives:
+        life.next_try = {Side.AZURE: site.now + 3 * SECOND, Side.PEER: site.now + lab.random.randint(8, 25) * SECOND}
+    site.run(lab.random.randint(1, 6) * HOUR)
+
+
+DEEDS: tuple[tuple[str, Deed], ...] = (
+    ("plain", plain),
+    ("collision", collide),
+    ("standby", standby),
+    ("IKEv1", gap),
+    ("on demand", dial),
+    ("NAT", behind_nat),
+    ("group corrected", plain),
+    ("cookie", plain),
+    ("ResponderOnly", plain),
+    ("short lifetimes", plain),
+    ("one leg of two", plain),
+    ("removed", plain),
+    ("moved", plain),
+)
+
+
+def build(lab: Lab, kind: str) -> Site:
+    azure = Azure(lab.policy())
+    active_active = None
+    if kind == "NAT":
+        active_active = False
+        peer = Peer(lab.address(), matching_policy(lab.random, azure.policy), nat=True, answers=False)
+    else:
+        peer = Peer(lab.address(), matching_policy(lab.random, azure.policy))
+    if kind in ("on demand", "collision", "standby", "removed", "moved"):
+        active_active = False
+    site = lab.site(azure=azure, peer=peer, active_active=kind == "one leg of two" or active_active)
+    if kind in ("on demand", "ResponderOnly", "group corrected"):
+        site.set(azure={"initiates": False})
+    if kind == "group corrected":
+        group = site.azure.policy.ike[0].group
+        site.set(peer={"guesses_group": "DhGroup5" if group != "DhGroup5" else "DHGroup14"})
+    if kind == "cookie":
+        site.set(peer={"wants_cookie": True, "initiates": False})
+    if kind == "short lifetimes":
+        site.set(azure={"lifetime": 7_200, "child_lifetime": 3_600})
+    if kind == "one leg of two":
+        site.lives[1].next_try = dict.fromkeys(Side, 1 << 60)
+    return site
+
+
+def remove(lab: Lab, site: Site) -> None:
+    """The connection is deleted in Azure; nothing of it is heard again."""
+    lab.log.operation(site.now - 2 * SECOND, "SetConnectionConfiguration")
+    site.drop(13877, reason="TunnelRemoved")
+
+
+def gateway(number: int, kinds: list[str], days: int) -> list[Record]:
+    """Return the log of one gateway with a tunnel of each kind, over so many days."""
+    lab = Lab(1_000 + number, tunnel_log=number % 3 != 2)
+    end = lab.start + days * DAY
+    deeds = dict(DEEDS)
+    takeovers = [lab.start + d * DAY + lab.random.randint(6, 20) * HOUR for d in range(days) if (d + number) % 3 == 1]
+    for at in takeovers:
+        event = lab.random.choice(("HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))
+        lab.log.operation(at - lab.random.randint(-30, 120) * SECOND, event, "", "HostMaintenance. State: Starting")
+    for kind in kinds:
+        site = build(lab, kind)
+        # Without the Tunnel log a removed connection looks like one that was reset and does not come back.
+        if kind in ("removed", "moved") and lab.tunnel_log:
+            site.run(lab.random.randint(5, 18) * HOUR)
+            remove(lab, site)
+            if kind == "removed":
+                continue
+            moved = build(lab, "plain")
+            moved.now = site.now
+            for life in moved.lives:
+                life.next_try = dict.fromkeys(Side, site.now + 40 * SECOND)
+            site = moved
+        site.run(HOUR)
+        pending = [at for at in takeovers if at > site.now]
+        while site.now < end:
+            deeds[kind](lab, site)
+            if kind not in ("on demand", "NAT") and pending and site.now >= pending[0] - 9 * HOUR:
+                at = pending.pop(0)
+                if at > site.now:
+                    site.run(at - site.now)
+                    site.take_over(
+                        lab.random.randint(2, 150) * SECOND, reason=lab.random.choice(("", "StandbyChanged"))
+                    )
+                    site.run(HOUR)
+    leg = "192.0.2.250"
+    for _ in range(days * 6):
+        at = lab.random.randint(lab.start, end)
+        scan(lab.log, at, "GatewayTenantWorker_IN_0", leg, lab.taken)
+        outcomes = "".join(lab.random.choice("sspcgdm") for _ in range(3))
+        connect_client(lab.log, at, "GatewayTenantWorker_IN_0", leg, lab.taken, outcomes=outcomes)
+        lab.taken = {a for a in lab.taken if lab.random.random() < 0.9} if len(lab.taken) > 600 else lab.taken
+    lost = (r for r in lab.log.records if "Tunnel closed" in r.message and lab.random.random() < 0.05)
+    gone = {id(r) for r in lost}
+    return sorted((r for r in lab.log.records if id(r) not in gone and (r.at or 0) < end), key=lambda r: r.at or 0)
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run held and how long it took (s of CPU)."""
+
+    tunnels: int = 0
+    records: int = 0
+    seconds: float = 0.0
+    outages: list[Row] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+
+def run(tunnels: int, days: int) -> Result:
+    """Judge such a fleet and return every outage that stands."""
+    result = Result()
+    for number, kinds in enumerate(_gateways(tunnels)):
+        records = gateway(number, kinds, days)
+        began = time.process_time()
+        newest = {row["IncidentId"]: row for row in replay(records, Tally())}
+        result.seconds += time.process_time() - began
+        result.tunnels += len(kinds)
+        result.records += len(records)
+        result.kinds.update(kinds)
+        standing = (r for r in newest.values() if r["Resolution"] not in ("Withdrawn", "Merged", "Removed"))
+        result.outages += [row for row in standing if row["Kind"] == "Outage"]
+    return result
+
+
+def _gateways(tunnels: int) -> Iterator[list[str]]:
+    names = [kind for kind, _ in DEEDS]
+    for first in range(0, tunnels, PER_GATEWAY):
+        yield [names[n % len(names)] for n in range(first, min(first + PER_GATEWAY, tunnels))]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--tunnels", type=int, default=200)
+    parser.add_argument("--days", type=int, default=7)
+    options = parser.parse_args()
+    result = run(options.tunnels, options.days)
+    for row in result.outages:
+        what = (
+            row["GatewayName"],
+            row["RemoteIP"],
+            row["Cause"],
+            row["State"],
+            row["FirstSeen"],
+            row["DurationSeconds"],
+        )
+        sys.stdout.write(" ".join(map(str, what)) + "\n")
+    sys.stdout.write(
+        f"{result.tunnels} tunnels, {options.days} days, {result.records} records,"
+        f" {len(result.outages)} outages, {result.seconds:.1f} s of CPU to judge\n"
+    )
+    return int(bool(result.outages))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""Law 5 over a fleet: what healthy tunnels do in days, all at once, opens no outage. The whole run: `python -m tests.fleet`."""
+
+from __future__ import annotations
+
+from tests.fleet import DEEDS, run
+
+TUNNELS, DAYS = 26, 3
+"""As many as run in ten seconds; each kind twice. `python -m tests.fleet --tunnels 200 --days 7` runs the whole."""
+
+
+def test_a_healthy_fleet_opens_no_outage() -> None:
+    result = run(TUNNELS, DAYS)
+
+    assert set(result.kinds) == {kind for kind, _ in DEEDS}
+    assert result.records > 1_500
+    told = [(r["GatewayName"], r["RemoteIP"], r["Cause"], r["FirstSeen"], r["DurationSeconds"]) for r in result.outages]
+    assert told == []
