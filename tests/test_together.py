@@ -62,7 +62,7 @@ def days(draw: st.DrawFn) -> list[Record]:
     return records
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(days(), st.integers(0, 2**32))
 def test_crowds_end_the_same_however_they_are_delivered(records: list[Record], seed: int) -> None:
     random = Random(seed)
