@@ -489,11 +489,7 @@ def test_a_crowd_of_strangers_changes_no_verdict() -> None:
     random = Random(1)
 
     assert crowded.records == alone.records
-    rows = in_order(records)
-    assert told(rows) == told(as_delivered(post(records, random), random))
-    assert [row for row in told(rows) if row["Scope"] == "Tunnel"] == told(in_order(alone.records))
-    (unknown,) = (row for row in told(rows) if row["Scope"] == "Gateway")
-    assert "150 addresses" in unknown["Summary"]
+    assert told(in_order(records)) == told(as_delivered(post(records, random), random)) == told(in_order(alone.records))
 
 
 def test_the_peers_one_offer_outlives_hours_of_azures_retries() -> None:
