@@ -15,9 +15,9 @@ from typing import List  # noqa: UP035
 import azure.functions as func
 
 from ikestream import batch, hub, settings
+from ikestream.estate import Estate
 from ikestream.incident import Row
 from ikestream.sinks import console
-from ikestream.stores.memory import MemoryStore
 
 SHAPES_LOGGED = 10
 """Unread lines are logged by shape, the most frequent first; the shapes of one batch can be as many as its lines."""
@@ -30,7 +30,7 @@ for name in ("azure.core", "azure.eventhub", "azure.identity"):
 configured = settings.load(os.environ)
 asked = hub.Hub(configured) if configured.has_hub else None
 # One event loop runs both functions here; learning and telling hold no await, so neither sees the other half-done.
-store = MemoryStore()
+store = Estate()
 outbox: list[Row] = []
 waiting: list[str] = []
 app = func.FunctionApp()

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ikestream.envelope import BadEnvelope, decode
+from ikestream.estate import Estate
 from ikestream.events import Kind
 from ikestream.grammar import read
-from ikestream.stores.memory import MemoryStore
 from ikestream.times import FUTURE_TOLERANCE
 
 
@@ -45,7 +45,7 @@ class Report:
     dead: list[DeadLetter] = field(default_factory=list)
 
 
-def learn(store: MemoryStore, deliveries: Iterable[Delivery]) -> Report:
+def learn(store: Estate, deliveries: Iterable[Delivery]) -> Report:
     """Learn everything in `deliveries`, in any order and however often they come."""
     report = Report()
     for delivery in deliveries:

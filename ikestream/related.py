@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ikestream.estate import Estate, Scope
 from ikestream.incident import Row, Told, Wanted
-from ikestream.stores.memory import MemoryStore, Scope
 
 MAX_RELATED = 256
 """Of one incident; more would not fit into a field."""
 
 
-def counterparts(store: MemoryStore, scope: Scope) -> Iterator[Scope]:
+def counterparts(store: Estate, scope: Scope) -> Iterator[Scope]:
     """Yield the tunnels that may share the fault of this one: its other end, and the same peer at other gateways."""
     own = store.gateways[scope.gateway]
     for key, gateway in store.gateways.items():
@@ -28,7 +28,7 @@ def counterparts(store: MemoryStore, scope: Scope) -> Iterator[Scope]:
             yield Scope(key, scope.remote)
 
 
-def relate(store: MemoryStore, scope: Scope, want: Wanted, row: Row) -> list[str]:
+def relate(store: Estate, scope: Scope, want: Wanted, row: Row) -> list[str]:
     """Return the ids of the incidents that `want`, last told as `row`, belongs with; and say so in its explanation."""
     if want.kind != "Outage":
         return []
@@ -63,7 +63,7 @@ def relate(store: MemoryStore, scope: Scope, want: Wanted, row: Row) -> list[str
     return sorted({*related, *forgotten})[:MAX_RELATED]
 
 
-def _ends(store: MemoryStore, scope: Scope) -> list[str]:
+def _ends(store: Estate, scope: Scope) -> list[str]:
     """Return the names of the gateways of this stream that own the peer's address."""
     return sorted(
         gateway.name[1].rpartition("/")[2]
@@ -72,7 +72,7 @@ def _ends(store: MemoryStore, scope: Scope) -> list[str]:
     )
 
 
-def _told(store: MemoryStore, scope: Scope, start: int, end: int | None) -> list[Told]:
+def _told(store: Estate, scope: Scope, start: int, end: int | None) -> list[Told]:
     return [
         told
         for told in store.ledger(scope).told
@@ -83,5 +83,5 @@ def _told(store: MemoryStore, scope: Scope, start: int, end: int | None) -> list
     ]
 
 
-def _is_told(store: MemoryStore, scopes: list[Scope], incident_id: str) -> bool:
+def _is_told(store: Estate, scopes: list[Scope], incident_id: str) -> bool:
     return any(told.incident_id == incident_id for other in scopes for told in store.ledger(other).told)

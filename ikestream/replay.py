@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from ikestream.estate import Estate
 from ikestream.events import IkeEvent, Kind, Record
 from ikestream.grammar import read
 from ikestream.incident import Pace, Row
-from ikestream.stores.memory import MemoryStore
 from ikestream.tick import tell
 from ikestream.times import CLOCKLESS, LIVE, TICK
 
@@ -43,7 +43,7 @@ class Tally:
 
 def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Yield every revision in the order told, for records with times in event-time order."""
-    store = MemoryStore(peers, grid=TICK)
+    store = Estate(peers, grid=TICK)
     end = 0
     for record in records:
         event = read(record)
@@ -63,7 +63,7 @@ def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = froz
 
 def replay_clockless(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
     """Yield the verdicts for records without times, in file order; their rows carry no times."""
-    store = MemoryStore(peers)
+    store = Estate(peers)
     events = [read(record) for record in records]
     for place, event in enumerate(reversed(events) if _newest_first(events) else events):
         tally.count(event)
@@ -72,14 +72,14 @@ def replay_clockless(records: Iterable[Record], tally: Tally, peers: frozenset[s
     _note_strangers(store, tally)
 
 
-def _finish(store: MemoryStore, now: int, end: int, tally: Tally) -> Iterator[Row]:
+def _finish(store: Estate, now: int, end: int, tally: Tally) -> Iterator[Row]:
     for scope in store.scopes():
         store.schedule(scope, now)
     yield from tell(store, now, LIVE, Pace.FINAL, end)
     _note_strangers(store, tally)
 
 
-def _note_strangers(store: MemoryStore, tally: Tally) -> None:
+def _note_strangers(store: Estate, tally: Tally) -> None:
     for gateway in store.gateways.values():
         for tunnel in gateway.tunnels.values():
             if not tunnel.known():

@@ -12,6 +12,7 @@ from functools import partial
 from ikestream.advice import Outlook
 from ikestream.counsel import counsel
 from ikestream.episode import Situation, episodes, lose_sight, situate
+from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.history import recall
@@ -20,7 +21,6 @@ from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.status import observe
-from ikestream.stores.memory import MemoryStore, Scope
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.together import spells, together
 from ikestream.tunnel import Gateway, Tunnel
@@ -144,9 +144,7 @@ def _fault(n: Negotiation) -> tuple[bool, bool, bool]:
     return (n.reached_auth, n.refused_authentication, n.refused_policy)
 
 
-def tell(
-    store: MemoryStore, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, read_to: int | None = None
-) -> list[Row]:
+def tell(store: Estate, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, read_to: int | None = None) -> list[Row]:
     """Judge everything that is due by `now`, oldest due first; return the rows in the order told.
 
     `read_to` is where a saved log ends (see `look`).

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from ikestream import codes
 from ikestream.batch import Delivery, learn
+from ikestream.estate import Estate
 from ikestream.events import Category, Record
 from ikestream.grammar import ROWS
 from ikestream.incident import Row
 from ikestream.lab.delivery import PROMPT, post
-from ikestream.stores.memory import MemoryStore
 from ikestream.tick import tell
 from ikestream.times import DAY, HOUR, MINUTE, SECOND, TICK
 
@@ -30,7 +30,7 @@ RETRACTED = {"Withdrawn", "Merged"}
 def in_order(records: Sequence[Record]) -> list[Row]:
     """The reference: one partition, no delay, a tick after every record and whenever something is due."""
     deliveries = post(sorted(records, key=lambda r: r.at or 0), Random(0), PROMPT)
-    store = MemoryStore()
+    store = Estate()
     rows: list[Row] = []
     now = 0
     for delivery in deliveries:
@@ -45,7 +45,7 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
 
     `clock` is the wall's; a partition's events exist for its reader from their enqueued time on.
     """
-    store = MemoryStore()
+    store = Estate()
     rows: list[Row] = []
     unread = {p: [d for d in deliveries if d.partition == p] for p in sorted({d.partition for d in deliveries})}
     taken: list[list[Delivery]] = []
@@ -81,12 +81,12 @@ def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
     return rows + run_on(store, clock)
 
 
-def run_on(store: MemoryStore, now: int) -> list[Row]:
+def run_on(store: Estate, now: int) -> list[Row]:
     """All has been read: let the clock run on until nothing but restatements is to come."""
     return run_until(store, now, now + AFTERWARDS)
 
 
-def run_until(store: MemoryStore, now: int, until: int) -> list[Row]:
+def run_until(store: Estate, now: int, until: int) -> list[Row]:
     """Judge whenever something is due, from `now` up to and including `until`; never in the past."""
     rows: list[Row] = []
     while (due := store.next_due()) is not None and due <= until:

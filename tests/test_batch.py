@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ikestream import batch, formats
 from ikestream.batch import Delivery, learn
-from ikestream.stores.memory import MemoryStore, Partition
+from ikestream.estate import Estate, Partition
 from ikestream.tick import tell
 from ikestream.times import DAY, FUTURE_TOLERANCE, MINUTE
 
@@ -31,25 +31,25 @@ def deliveries(bodies: list[bytes]) -> list[Delivery]:
     return [delivery(body, place) for place, body in enumerate(bodies)]
 
 
-def told(store: MemoryStore, now: int = LAST + 10 * MINUTE) -> list[dict[str, object]]:
+def told(store: Estate, now: int = LAST + 10 * MINUTE) -> list[dict[str, object]]:
     return sorted(tell(store, now), key=lambda row: str(row["GatewayId"]))
 
 
 def reference() -> list[dict[str, object]]:
-    store = MemoryStore()
+    store = Estate()
     learn(store, deliveries(BODIES))
     return told(store)
 
 
 def test_the_samples_are_learned() -> None:
-    store = MemoryStore()
+    store = Estate()
     report = learn(store, deliveries(BODIES))
     assert (report.records, report.dead, report.unread, report.skipped) == (RECORDS, [], {}, {})
     assert [row["Cause"] for row in told(store)] == ["PreSharedKeyMismatch", "IkePolicyMismatch"]
 
 
 def test_nothing_is_told_by_learning() -> None:
-    store = MemoryStore()
+    store = Estate()
     assert not hasattr(learn(store, deliveries(BODIES)), "rows")
     assert all(store.ledger(scope).count == 0 for scope in store.scopes())
 
@@ -58,7 +58,7 @@ def test_nothing_is_told_by_learning() -> None:
     "bad", [b"", b"no json", b"\xff\xfe", b"5", b'{"records": 5}', gzip.compress(b"{}", mtime=0)[:-9]]
 )
 def test_a_dead_letter_is_alone_and_says_where_it_stood_and_why(bad: bytes) -> None:
-    store = MemoryStore()
+    store = Estate()
     bodies = deliveries([BODIES[0], bad, *BODIES[1:]])
     report = learn(store, bodies)
     (dead,) = report.dead
@@ -70,7 +70,7 @@ def test_a_dead_letter_is_alone_and_says_where_it_stood_and_why(bad: bytes) -> N
 
 
 def test_a_dead_letter_counts_as_read() -> None:
-    store = MemoryStore()
+    store = Estate()
     learn(store, [delivery(b"no json", 7, "3", LAST)])
     assert store.partitions == {"3": Partition(7, LAST)}
 
@@ -78,7 +78,7 @@ def test_a_dead_letter_counts_as_read() -> None:
 def test_what_is_left_out_is_counted_by_reason() -> None:
     record = orjson.loads(BODIES[0])["records"][0]
     odd = [record | {"category": "AppServiceHTTPLogs"}, {"category": "IKEDiagnosticLog"}, 5]
-    store = MemoryStore()
+    store = Estate()
     report = learn(store, [delivery(orjson.dumps({"records": [record, *odd]}))])
     assert report.records == 1
     assert sum(report.skipped.values()) == 3
@@ -90,7 +90,7 @@ def test_a_line_that_is_not_understood_is_counted_by_shape() -> None:
     record = orjson.loads(BODIES[0])["records"][0]
     messages = ["Lorem ipsum 10.1.2.3 dolor 5", "Lorem ipsum 10.4.5.6 dolor 7"]
     records = [record | {"properties": {"instance": "x", "message": message}} for message in messages]
-    report = learn(MemoryStore(), [delivery(orjson.dumps({"records": records}))])
+    report = learn(Estate(), [delivery(orjson.dumps({"records": records}))])
     assert report.records == 2
     assert list(report.unread.values()) == [2]
     assert "10." not in next(iter(report.unread))
@@ -98,7 +98,7 @@ def test_a_line_that_is_not_understood_is_counted_by_shape() -> None:
 
 @given(st.permutations(range(len(BODIES))), st.lists(st.integers(0, len(BODIES) - 1), max_size=6))
 def test_order_batches_and_redelivery_change_nothing(order: list[int], again: list[int]) -> None:
-    store = MemoryStore()
+    store = Estate()
     for place in [*order, *again]:
         learn(store, [delivery(BODIES[place], place)])
     assert told(store) == reference()
@@ -108,7 +108,7 @@ def test_order_batches_and_redelivery_change_nothing(order: list[int], again: li
 
 def at(time: str, enqueued: int) -> int | None:
     """Learn one record of `time`, return the time it was learned with."""
-    store = MemoryStore()
+    store = Estate()
     record = orjson.loads(BODIES[0])["records"][0] | {"time": time}
     learn(store, [delivery(orjson.dumps({"records": [record]}), enqueued=enqueued)])
     return store.next_due()

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ikestream.estate import Estate
 from ikestream.events import Category, Record
 from ikestream.grammar import read
 from ikestream.lab import Lab
 from ikestream.lab.faults import phase_one_both_try
 from ikestream.negotiation import Negotiation
-from ikestream.stores.memory import MemoryStore
 from ikestream.tick import tell
 from ikestream.times import HOUR, MINUTE, SECOND
 from ikestream.tunnel import MAX_OWNERS_EVER, MAX_STRANGER_SESSIONS, MAX_STRANGERS
@@ -54,7 +54,7 @@ def containers(root: Any, path: str = "store") -> Iterator[tuple[str, int]]:
             stack += [(v, where + "[]") for v in value]
 
 
-def sizes(store: MemoryStore) -> dict[str, int]:
+def sizes(store: Estate) -> dict[str, int]:
     found: dict[str, int] = {}
     for where, length in containers(store):
         found[where] = max(found.get(where, 0), length)
@@ -77,7 +77,7 @@ def refused(at: int, remote: str, session: str, spi: int) -> list[Record]:
     ]  # fmt: skip
 
 
-def feed(store: MemoryStore, records: list[Record]) -> list[dict[str, Any]]:
+def feed(store: Estate, records: list[Record]) -> list[dict[str, Any]]:
     """Learn and tell as the app does, a tick a minute."""
     rows: list[dict[str, Any]] = []
     tick = START
@@ -104,10 +104,10 @@ def crowd(addresses: int, sessions: int, second_hand: list[str]) -> list[Record]
 
 def test_a_flood_of_strangers_leaves_nothing_behind_and_loses_nobody() -> None:
     story = phase_one_both_try(Lab(4))
-    alone = MemoryStore()
+    alone = Estate()
     expected = told(feed(alone, list(story.records)))
     sessions = [s for gateway in alone.gateways.values() for s in gateway.owners]
-    store = MemoryStore()
+    store = Estate()
     rows = feed(store, [*story.records, *(_moved(r, story.gateway_id) for r in crowd(2_000, 3, sessions))])
     (gateway,) = store.gateways.values()
 
@@ -128,7 +128,7 @@ def _moved(record: Record, gateway: str) -> Record:
 
 
 def test_twice_the_flood_takes_no_more_room() -> None:
-    once, twice = MemoryStore(), MemoryStore()
+    once, twice = Estate(), Estate()
     feed(once, crowd(1_000, 3, [guid(9)]))
     feed(twice, crowd(2_000, 3, [guid(9)]))
 
@@ -137,7 +137,7 @@ def test_twice_the_flood_takes_no_more_room() -> None:
 
 
 def test_sessions_of_strangers_are_forgotten_at_a_bound_that_is_counted() -> None:
-    store = MemoryStore()
+    store = Estate()
     for n in range(MAX_OWNERS_EVER + 2_000):
         (record, _) = refused(START + n, f"10.0.0.{n % 50}", guid(n), n + 1)
         store.learn(read(record), START)
@@ -148,7 +148,7 @@ def test_sessions_of_strangers_are_forgotten_at_a_bound_that_is_counted() -> Non
 
 
 def test_thousands_of_equal_retries_are_a_handful_of_entries() -> None:
-    store = MemoryStore()
+    store = Estate()
     peer = "203.0.113.7"
     offer = line(
         START, peer, guid(1), "[RECEIVED][SA_INIT] Received IKE SA INIT packet with iCookie 0xA1 and rCookie 0x0"
@@ -189,7 +189,7 @@ def test_thousands_of_equal_retries_are_a_handful_of_entries() -> None:
     st.sampled_from(("[RECEIVED][NOTIFY] Received Notify Message - %s", "Received Ike payload %s", "[IkeEvent] %s")),
 )
 def test_hostile_texts_stay_within_the_bounds(texts: list[str], prefix: str, body: str) -> None:
-    store = MemoryStore()
+    store = Estate()
     for n in range(400):
         text = texts[n % len(texts)] + str(n)
         message = (prefix % text) + "Remote 203.0.113.9:500: Local 192.0.2.4:500: " * (n % 2) + body % text
@@ -202,7 +202,7 @@ def test_hostile_texts_stay_within_the_bounds(texts: list[str], prefix: str, bod
 
 @pytest.mark.parametrize("copies", [40, 400])
 def test_a_payload_of_many_proposals_is_kept_within_bounds(copies: int) -> None:
-    store = MemoryStore()
+    store = Estate()
     many = "".join(f"Policy{i}:Cipher=AES-CBC-{i} Integrity=SHA{i} DhGroup=DhGroup{i} " for i in range(1, copies))
     store.learn(read(line(START, "203.0.113.9", guid(1), "Received Ike payload " + many)), START)
 

@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 
 from ikestream import fold
+from ikestream.estate import Estate, Scope
 from ikestream.events import Category, Record
 from ikestream.grammar import read
 from ikestream.incident import Pace
-from ikestream.stores.memory import MemoryStore, Scope
 from ikestream.tick import tell
 from ikestream.times import DAY, LIVE, MINUTE, SECOND
 
@@ -101,7 +101,7 @@ def run(records: list[Record], every: int | None) -> tuple[bool, dict[str, dict[
 
     Return whether anything was folded before the last judgement, and the last revisions.
     """
-    store = MemoryStore()
+    store = Estate()
     last: dict[str, dict[str, object]] = {}
     clock = START
 
@@ -149,7 +149,7 @@ def test_thousands_of_equal_retries_do_not_push_out_the_one_offer() -> None:
     # The whole flood would take minutes; what is kept must not grow from the first thousand to the next three.
     kept: list[int] = []
     records = refused_call(START, 0) + peer_offer(START + SECOND, 1)
-    store = MemoryStore()
+    store = Estate()
     for one in records:
         store.learn(read(one), one.at or 0)
     at = START

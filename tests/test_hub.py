@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ikestream import hub as module
 from ikestream import settings
+from ikestream.estate import Estate
 from ikestream.hub import Hub, Unreachable, identity
-from ikestream.stores.memory import MemoryStore
 from tests.emulators.hub import KEY, LocalHub
 
 CLIENT_ID = "11111111-2222-3333-4444-555555555555"
@@ -152,7 +152,7 @@ def test_the_managed_identity_of_the_settings_is_asked_for_a_token(monkeypatch: 
 
 
 def test_an_unread_backlog_holds_the_watermark_back() -> None:
-    store = MemoryStore()
+    store = Estate()
     store.read("0", 4, enqueued=1_000)
     store.read("1", 9, enqueued=2_000)
     assert store.watermark({"0": 7, "1": 9}, now=50_000) == 1_000
@@ -161,23 +161,23 @@ def test_an_unread_backlog_holds_the_watermark_back() -> None:
 
 
 def test_an_empty_partition_holds_nothing_back() -> None:
-    assert MemoryStore().watermark({"0": -1, "1": -1}, now=5) == 5
+    assert Estate().watermark({"0": -1, "1": -1}, now=5) == 5
 
 
 def test_a_partition_never_read_here_holds_back_everything() -> None:
-    store = MemoryStore()
+    store = Estate()
     store.read("0", 4, enqueued=1_000)
     assert store.watermark({"0": 4, "1": 0}, now=50_000) is None
     assert store.unseen({"0": 4, "1": 0}) == ["1"]
 
 
 def test_no_partition_known_is_nothing_known() -> None:
-    assert MemoryStore().watermark({}, now=5) is None
+    assert Estate().watermark({}, now=5) is None
 
 
 def test_a_new_event_in_a_quiet_partition_does_not_take_the_watermark_back() -> None:
     # What was concluded at 50,000 must not be judged again as of 1,000: it would be withdrawn.
-    store = MemoryStore()
+    store = Estate()
     store.read("0", 4, enqueued=1_000)
     assert store.watermark({"0": 4, "1": -1}, now=50_000) == 50_000
     assert store.watermark({"0": 5, "1": 0}, now=65_000) == 50_000
@@ -185,14 +185,14 @@ def test_a_new_event_in_a_quiet_partition_does_not_take_the_watermark_back() -> 
 
 
 def test_redelivery_does_not_take_a_partition_back() -> None:
-    store = MemoryStore()
+    store = Estate()
     store.read("0", 4, enqueued=2_000)
     store.read("0", 2, enqueued=1_000)
     assert store.watermark({"0": 5}, now=50_000) == 2_000
 
 
 def test_without_a_hub_all_that_came_is_all_there_is() -> None:
-    store = MemoryStore()
+    store = Estate()
     store.read("0", 4, enqueued=1_000)
     assert store.watermark(store.heads(), now=50_000) == 50_000
 
@@ -200,7 +200,7 @@ def test_without_a_hub_all_that_came_is_all_there_is() -> None:
 @given(st.lists(st.tuples(st.sampled_from("erta"), st.integers(0, 2)), max_size=60))
 def test_nothing_is_ever_concluded_over_an_unread_event(steps: list[tuple[str, int]]) -> None:
     """Events are enqueued and read, the hub is asked and the tick concludes, in any order."""
-    store, now, last, begun = MemoryStore(), 0, 0, 0
+    store, now, last, begun = Estate(), 0, 0, 0
     enqueued: list[list[int]] = [[], [], []]
     read = [0, 0, 0]
     heads: dict[str, int] = {}

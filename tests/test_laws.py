@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from ikestream import batch, fold
 from ikestream.batch import Delivery
 from ikestream.envelope import BadEnvelope, decode
+from ikestream.estate import Estate
 from ikestream.events import Category, Kind, Record
 from ikestream.formats.order import Ordered
 from ikestream.grammar import ROWS, read
@@ -35,7 +36,6 @@ from ikestream.lab.faults import (
 from ikestream.lab.healthy import on_demand_peer, strangers_knock, takeover
 from ikestream.lab.strangers import scan
 from ikestream.replay import Tally, replay, replay_clockless
-from ikestream.stores.memory import MemoryStore
 from ikestream.tick import tell
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
 from ikestream.timestamps import iso as _iso
@@ -54,8 +54,8 @@ def named(scenarios: Iterable[Scenario]) -> list[object]:
 # --- law 1: total -------------------------------------------------------------------------------------------------
 
 
-def _feed(bodies: list[bytes]) -> tuple[MemoryStore, batch.Report]:
-    store = MemoryStore()
+def _feed(bodies: list[bytes]) -> tuple[Estate, batch.Report]:
+    store = Estate()
     report = batch.learn(store, [Delivery("0", str(i), i, START + i * SECOND, body) for i, body in enumerate(bodies)])
     run_on(store, START + HOUR)
     return store, report
@@ -113,7 +113,7 @@ def test_damaged_bodies_cost_only_themselves(data: st.DataObject) -> None:
 def test_any_text_in_any_field_is_read(texts: list[str], category: Category, at: int | None) -> None:
     texts = (texts * 8)[:8]
     record = Record(at, texts[0], category, texts[1], texts[2], texts[3], texts[4], texts[5], texts[6], texts[7])
-    store = MemoryStore()
+    store = Estate()
     store.learn(read(record), START)
     run_on(store, START + HOUR)
 
@@ -211,7 +211,7 @@ _CLOSE = f"[LOCAL_MSG] {_MESSAGE}"
 
 def _late(records: list[Record], late: list[Record]) -> list[Row]:
     """Rows when `late`, the oldest of all, arrive after everything else was judged, a quarter of an hour on."""
-    store = MemoryStore()
+    store = Estate()
     batch.learn(store, [Delivery("0", "0", 0, max(r.at or 0 for r in records), wrap(records))])
     rows = run_until(store, 0, START + 14 * MINUTE)
     batch.learn(store, [Delivery("0", "1", 1, START + 14 * MINUTE, wrap(late))])
@@ -358,7 +358,7 @@ def test_a_lagging_partition_holds_back_what_silence_would_say() -> None:
     )
     early = [r for r in story.records if (r.at or 0) < START + 30 * SECOND]
     late = [r for r in story.records if (r.at or 0) > mended]
-    store = MemoryStore()
+    store = Estate()
     batch.learn(store, [Delivery("0", "0", 0, START + 30 * SECOND, wrap(early))])
     batch.learn(store, [Delivery("1", "0", 0, START, b"{}")])
     wall = START + DAY
@@ -425,7 +425,7 @@ def outages(rows: Iterable[Row], story: Story) -> list[tuple[str, str]]:
 def test_strangers_are_never_tunnels(tunnel_log: bool) -> None:
     for seed in range(8):
         story = strangers_knock(Lab(seed, tunnel_log=tunnel_log))
-        store = MemoryStore()
+        store = Estate()
         batch.learn(store, post(story.records, Random(seed)))
         known = {
             remote

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ikestream.estate import Estate
 from ikestream.events import Category, Record
 from ikestream.grammar import read
 from ikestream.lab import post
-from ikestream.stores.memory import MemoryStore
 from ikestream.tick import tell
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
 from tests.streams import GATEWAY, START, as_delivered, in_order, last, told
@@ -143,7 +143,7 @@ LAST_BACK = START + HOUR + 402 * SECOND
 def test_a_late_line_about_another_dead_peer_takes_an_early_verdict_back_at_once() -> None:
     a, b = "203.0.113.1", "203.0.113.2"
     down = START + HOUR
-    store = MemoryStore()
+    store = Estate()
     early = [tunnel(START, a, up=True), tunnel(START, b, up=True), tunnel(down, a, up=False, reason="DPD timed out")]
     for record in [*early, tunnel(down + 100 * SECOND, a, up=True)]:
         store.learn(read(record), record.at or 0)

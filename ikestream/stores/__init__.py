@@ -1,1 +1,79 @@
-"""Stores: where facts and what was told are kept."""
+"""Stores: documents by partition and row, with versions. What is in them is the business of `keeping`.
+
+A store is dumb on purpose: the same contract, and one set of tests (`tests/test_stores.py`), holds for memory and for
+Azure Table storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_BODY = 900_000
+"""Bytes of one document: what fits into one entity of Azure Table storage (1 MiB) beside its keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as it stands in the store. `etag` changes with every write."""
+
+    partition: str
+    row: str
+    body: bytes
+    due: int | None  # the next instant (ms) at which it wants to be looked at, None for never
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A document to write. `etag` is the version it replaces, '' if there must be none yet, None for whatever is there."""
+
+    row: str
+    body: bytes
+    due: int | None = None
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A document to delete, whatever its version; that it is gone already is no error."""
+
+    row: str
+
+
+class Conflict(Exception):  # noqa: N818 - reads as what it is
+    """Somebody else wrote one of the documents; nothing is known about the others of the same call."""
+
+
+class Unavailable(Exception):  # noqa: N818 - reads as what it is
+    """The store did not answer, or not with yes; whether the write happened is not known. One line, no secret."""
+
+
+class TooLarge(Exception):  # noqa: N818 - reads as what it is
+    """A document can never be written: it exceeds `MAX_BODY`, or the service refuses it for good. One line, no secret."""
+
+
+class Store(Protocol):
+    """Keys are any text without control characters, at most 512 bytes; a store encodes what its service does not take."""
+
+    def read(self, partition: str, limit: int | None = None) -> AsyncIterator[Document]:
+        """Yield the documents of a partition in order of row (by code point), at most `limit`. Raises `Unavailable`."""
+        ...
+
+    def dues(self) -> AsyncIterator[tuple[str, str, int]]:
+        """Yield (partition, row, due) of every document that has a `due`, without its body, in any order."""
+        ...
+
+    async def write(self, partition: str, changes: Sequence[Put | Delete]) -> list[str]:
+        """Write all of `changes`; return the new etag of each, '' of a deletion.
+
+        They are atomic where they fit into one transaction (90 documents and 3 MiB), and written in order else; what
+        a caller needs to be atomic must fit. Raises `Conflict`, `TooLarge` or `Unavailable`; then earlier parts may
+        have been written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...

@@ -1,6 +1,7 @@
-"""Facts and ledgers in memory: what the command line and an app without Azure settings use.
+"""Everything known and told of all gateways, in memory: what is judged.
 
-Nothing survives the process. `due` is a heap with lazy deletion: a scope's earliest deadline counts.
+The command line keeps nothing else; the app keeps each gateway in a store, too. `due` is a heap with lazy deletion: a
+scope's earliest deadline counts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Partition:
 
 
 @dataclass(slots=True)
-class MemoryStore:
+class Estate:
     """Everything known and told, of all gateways. `peers` are addresses that count as configured on each of them."""
 
     peers: frozenset[str] = frozenset()
