@@ -40,7 +40,7 @@ class Estate:
     """Deadlines are moved up to a multiple of this many ms, so that those close together cost one judgement."""
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
-    _reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
+    reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
     _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
     _due: dict[Scope, int] = field(default_factory=dict)
     _heap: list[tuple[int, Scope]] = field(default_factory=list)
@@ -64,6 +64,25 @@ class Estate:
                 self.schedule(Scope(key, ""), due)
                 for known in gateway.tunnels:
                     self.schedule(Scope(key, known), due)
+
+    def add(self, gateway: Gateway, ledgers: Mapping[str, Ledger], dues: Mapping[str, int | None]) -> None:
+        """Take in a gateway as a store kept it: what was told and what is due, by remote address, '' for itself."""
+        self.gateways[gateway.key] = gateway
+        for remote, ledger in ledgers.items():
+            self.keep(Scope(gateway.key, remote), ledger)
+        for remote, due in dues.items():
+            if due is not None:
+                self.schedule(Scope(gateway.key, remote), due)
+
+    def remove(self, key: str) -> None:
+        """Forget a gateway and everything about it."""
+        self.gateways.pop(key, None)
+        self._ledgers = {scope: ledger for scope, ledger in self._ledgers.items() if scope.gateway != key}
+        self._due = {scope: due for scope, due in self._due.items() if scope.gateway != key}
+
+    def due_of(self, scope: Scope) -> int | None:
+        """Return when `scope` is judged next, None if it is not."""
+        return self._due.get(scope)
 
     def read(self, partition: str, sequence_number: int, enqueued: int) -> None:
         """Note that `partition` has been read up to `sequence_number`, enqueued at `enqueued`; never backwards."""
@@ -90,10 +109,10 @@ class Estate:
                 reached = seen.enqueued
             else:
                 continue
-            self._reached[partition] = max(self._reached.get(partition, reached), reached)
+            self.reached[partition] = max(self.reached.get(partition, reached), reached)
         if self.unseen(heads):
             return None
-        return min((self._reached[partition] for partition in heads), default=None)
+        return min((self.reached[partition] for partition in heads), default=None)
 
     def unseen(self, heads: Mapping[str, int]) -> list[str]:
         """Return the partitions of which it was never known here up to where they have been read.
@@ -101,7 +120,7 @@ class Estate:
         A process that starts where another stopped cannot tell a partition that was read to its end from one with
         a backlog: both are silent. It waits until an event comes.
         """
-        return [p for p, head in heads.items() if head >= 0 and p not in self.partitions and p not in self._reached]
+        return [p for p, head in heads.items() if head >= 0 and p not in self.partitions and p not in self.reached]
 
     def ledger(self, scope: Scope) -> Ledger:
         """Return what was told about `scope`. It is kept once `keep` is called."""

@@ -8,6 +8,8 @@ span, and the peer's single offer among them is a span of its own that they cann
 
 from __future__ import annotations
 
+import hashlib
+
 from ikestream.history import prune, recall
 from ikestream.negotiation import Negotiation
 from ikestream.session import identify
@@ -54,15 +56,8 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
         if change.leg == n.local or not n.local:
             state = change
     offers = (n.azure_ike, n.peer_ike, n.chosen_ike, n.azure_esp, n.peer_esp)
-    key = (
-        n.local,
-        n.initiator,
-        n.depth,
-        conclusion.outcome,
-        n.signature,
-        offers,
-        (state.at, state.state) if state else None,
-    )
+    stood = (state.at, state.state) if state else None
+    key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood))
     for span in tunnel.spans:
         if span.key == key:
             span.attempts = gather((span.attempts, timeline.attempts[n]))
@@ -79,6 +74,11 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
         poor = [s for s in tunnel.spans if not s.offers and s.outcome != Outcome.SUCCEEDED]
         tunnel.thinned += 1
         tunnel.spans.remove(min(poor or tunnel.spans, key=lambda s: (s.last_at, s.last.session)))
+
+
+def _digest(key: tuple[object, ...]) -> str:
+    # As text it can be kept in a store; the values are strings, numbers and tuples of them, whose `repr` is fixed.
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:24]
 
 
 def _forget(tunnel: Tunnel, watermark: int) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, TypeAlias
+from enum import IntEnum, StrEnum
+from typing import Any, NamedTuple, TypeAlias
 
 from ikestream import columns
 from ikestream.times import RESTATEMENT, REVISION_SPACING
@@ -19,6 +19,22 @@ from ikestream.timestamps import iso
 
 Row: TypeAlias = dict[str, Any]
 """One row of IkeDiagnosis_CL: every column, None where nothing is known."""
+
+
+class Why(StrEnum):
+    """Why a revision was told."""
+
+    OPENED = "opened"
+    CHANGED = "changed"  # a material column
+    RESOLVED = "resolved"
+    UPDATED = "updated"  # counts, last times, evidence, or a restatement: a row, never a message
+
+
+class Telling(NamedTuple):
+    """One revision, and why it is told."""
+
+    row: Row
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +100,13 @@ def revise(
     since: int,
     pace: Pace = Pace.LIVE,
     relate: Relate | None = None,
-) -> tuple[list[Row], int | None]:
-    """Tell what has changed; return the new rows in order and the next instant at which telling is due by itself.
+) -> tuple[list[Telling], int | None]:
+    """Tell what has changed; return the new revisions in order and the next instant at which telling is due by itself.
 
     Updates `ledger`, and forgets what ended before `since`, where nothing is judged any more. A material change is told at most once a minute, opening and resolving at once; an open
     incident is restated every six hours; what changed of a resolved one (late evidence) follows after a minute.
     """
-    rows: list[Row] = []
+    tellings: list[Telling] = []
     dues: list[int] = []
     ledger.told = [t for t in ledger.told if not _is_past(t, since)]
     pairs, orphans = _match(wanted, [t for t in ledger.told if not t.retracted])
@@ -101,16 +117,17 @@ def revise(
             ledger.count += 1
             told = Told(_mint(want, ledger.count), want.scope, want.kind, want.start, want.end, {}, 0, want.advisory)
             ledger.told.append(told)
-            rows.append(_tell(told, want.content, now, revision=1))
+            tellings.append(Telling(_tell(told, want.content, now, revision=1), Why.OPENED))
             if (wait := _wait(_NONE, pace, closed=told.closed)) is not None:
                 dues.append(told.told_at + wait)
             continue
         told.start, told.end = want.start, want.end
-        wait = _wait(_change(told.row, want.content), pace, closed=told.closed)
+        change = _change(told.row, want.content)
+        wait = _wait(change, pace, closed=told.closed)
         if wait is None:
             continue
         if now >= told.told_at + wait:
-            rows.append(_tell(told, want.content, now))
+            tellings.append(Telling(_tell(told, want.content, now), _why(change, want.content)))
             wait = _wait(_NONE, pace, closed=told.closed)
         if wait is not None:
             dues.append(told.told_at + wait)
@@ -133,8 +150,8 @@ def revise(
             "MergedInto": into.incident_id if into else None,
             "Impact": "None",
         }
-        rows.append(_tell(told, content, now))
-    return rows, min(dues, default=None)
+        tellings.append(Telling(_tell(told, content, now), Why.RESOLVED))
+    return tellings, min(dues, default=None)
 
 
 def _is_past(told: Told, since: int) -> bool:
@@ -187,6 +204,12 @@ def _change(row: Row, content: Row) -> int:
     if any(row[name] != content[name] for name in columns.load().material):
         return _MATERIAL
     return _QUIET if any(row[name] != value for name, value in content.items()) else _NONE
+
+
+def _why(change: int, content: Row) -> Why:
+    if change == _AT_ONCE:
+        return Why.RESOLVED if content["State"] == "Resolved" else Why.OPENED
+    return Why.CHANGED if change == _MATERIAL else Why.UPDATED
 
 
 def _tell(told: Told, content: Row, now: int, revision: int | None = None) -> Row:

@@ -16,7 +16,7 @@ from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.history import recall
-from ikestream.incident import Ledger, Pace, Relate, Row, Wanted, revise
+from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
 from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
@@ -29,9 +29,9 @@ from ikestream.verdict import want, want_bgp, want_together
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The rows to tell, in order, and `due`, the next instant at which anything may change without a new record."""
+    """The revisions to tell, in order, and `due`, the next instant at which anything may change without a new record."""
 
-    rows: list[Row]
+    tellings: list[Telling]
     due: int | None
 
 
@@ -89,9 +89,9 @@ def look(
 
 def judge(view: View, ledger: Ledger, now: int, pace: Pace, related: Relate) -> Judgement:
     """Tell what `view` shows and differs from what `ledger` says was told."""
-    rows, due = revise(view.wanted, ledger, now, view.since, pace, related)
+    tellings, due = revise(view.wanted, ledger, now, view.since, pace, related)
     deadlines = view.deadlines | ({due} if due is not None else set())
-    return Judgement(rows, min((d for d in deadlines if d > now), default=None))
+    return Judgement(tellings, min((d for d in deadlines if d > now), default=None))
 
 
 def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace: Pace, related: Relate) -> Judgement:
@@ -104,7 +104,7 @@ def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace
         gateway.crowds, more = together(gateway, now, times)
         wanted += [want_together(gateway, c, gateway.key) for c in gateway.crowds if c.end is None or c.end > since]
         deadlines |= more
-    rows, due = revise(wanted, ledger, now, since, pace, related)
+    tellings, due = revise(wanted, ledger, now, since, pace, related)
     if due is not None:
         deadlines.add(due)
     for event in gateway.marks.values():
@@ -112,7 +112,7 @@ def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace
             # What the tunnels did around it may be written later.
             settled = (event.at or 0) + SETTLED
             deadlines |= {settled, settled + WORST_DELAY}
-    return Judgement(rows, min((d for d in deadlines if d > now), default=None))
+    return Judgement(tellings, min((d for d in deadlines if d > now), default=None))
 
 
 def settle(situation: Situation) -> Situation:
@@ -145,14 +145,21 @@ def _fault(n: Negotiation) -> tuple[bool, bool, bool]:
 
 
 def tell(store: Estate, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, read_to: int | None = None) -> list[Row]:
-    """Judge everything that is due by `now`, oldest due first; return the rows in the order told.
+    """Judge everything that is due by `now`; return the rows in the order told."""
+    return [telling.row for _, telling in conclude(store, now, times, pace, read_to)]
+
+
+def conclude(
+    store: Estate, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, read_to: int | None = None
+) -> list[tuple[Scope, Telling]]:
+    """Judge everything that is due by `now`, oldest due first; return what is told, of whom, in order.
 
     `read_to` is where a saved log ends (see `look`).
 
     A gateway is told between the look at its tunnels and what is told of them: so it compares what they all did, and
     their rows can point to its incident from the first.
     """
-    rows: list[Row] = []
+    told: list[tuple[Scope, Telling]] = []
     while due := list(store.due(now)):
         gateways = {scope.gateway: None for scope in due if not scope.remote}
         views: list[tuple[Scope, View]] = []
@@ -173,7 +180,7 @@ def tell(store: Estate, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, r
             before_told, crowds = _standing(ledger), gateway.crowds
             judgement = judge_gateway(gateway, ledger, now, times, pace, partial(relate, store, scope))
             store.keep(scope, ledger)
-            rows += judgement.rows
+            told += ((scope, telling) for telling in judgement.tellings)
             if judgement.due is not None:
                 store.schedule(scope, judgement.due)
             if _standing(ledger) != before_told:
@@ -184,7 +191,7 @@ def tell(store: Estate, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, r
             before_told = _standing(ledger)
             judgement = judge(view, ledger, now, pace, partial(relate, store, scope))
             store.keep(scope, ledger)
-            rows += judgement.rows
+            told += ((scope, telling) for telling in judgement.tellings)
             if judgement.due is not None:
                 store.schedule(scope, judgement.due)
             if _standing(ledger) != before_told:
@@ -192,7 +199,7 @@ def tell(store: Estate, now: int, times: Times = LIVE, pace: Pace = Pace.LIVE, r
                     store.schedule(other, now)
                 if any(scope.remote in crowd.down for crowd in store.gateways[scope.gateway].crowds):
                     store.schedule(Scope(scope.gateway, ""), now)
-    return rows
+    return told
 
 
 def _standing(ledger: Ledger) -> list[tuple[str, int, int | None]]:

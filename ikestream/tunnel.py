@@ -86,7 +86,7 @@ class Span:
     The `_at` are when they were concluded (ms).
     """
 
-    key: object
+    key: str  # equal for equal ones
     outcome: str
     first: Negotiation
     last: Negotiation

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Protocol
 
 from ikestream.incident import Row
-
-
-class Why(StrEnum):
-    """Why a revision was told."""
-
-    OPENED = "opened"
-    CHANGED = "changed"  # a material column
-    RESOLVED = "resolved"
-    UPDATED = "updated"  # counts, last times, evidence, or a restatement: a row, never a message
+from ikestream.incident import Why as Why
 
 
 @dataclass(frozen=True, slots=True)

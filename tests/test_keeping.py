@@ -1,0 +1,67 @@
+"""What a store keeps must be all there is: a process that starts over from the documents tells the same as one that went on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ikestream import keeping
+from ikestream.batch import Delivery, learn
+from ikestream.estate import Estate
+from ikestream.events import Record
+from ikestream.incident import Row
+from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Story, post
+from ikestream.tick import tell
+from ikestream.times import MINUTE, SECOND
+from tests.streams import run_on, streams, told
+
+SETTINGS = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
+
+
+def start_over(estate: Estate) -> Estate:
+    """A new process that knows what the documents say, and how far the hub was read."""
+    again = Estate(estate.peers, estate.grid)
+    for key, gateway in estate.gateways.items():
+        documents = keeping.pack(estate, {}, key, [keeping.ITSELF, *gateway.tunnels])
+        present = {row: body for row, body in documents.items() if body is not None}
+        assert keeping.unpack(again, {}, key, present) == {}
+        assert keeping.pack(again, {}, key, [keeping.ITSELF, *gateway.tunnels]) == documents
+    again.partitions, again.reached = dict(estate.partitions), dict(estate.reached)
+    return again
+
+
+def run(deliveries: list[Delivery], random: Random | None) -> list[Row]:
+    """Batches and ticks in the order of the hub; with `random`, by processes that start over again and again."""
+    estate, rows, clock = Estate(), list[Row](), 0
+    for i, delivery in enumerate(deliveries):
+        if i and delivery.enqueued > clock + 15 * SECOND:
+            rows += tell(estate, delivery.enqueued - 1)
+            clock = delivery.enqueued
+        learn(estate, [delivery])
+        if random is not None and random.random() < 0.2:
+            estate = start_over(estate)
+    for _ in range(4):
+        clock += 20 * MINUTE
+        rows += tell(estate, clock)
+        estate = start_over(estate) if random is not None else estate
+    return rows + run_on(estate, clock)
+
+
+@SETTINGS
+@given(streams(), st.randoms(use_true_random=False))
+def test_starting_over_changes_nothing(records: list[Record], random: Random) -> None:
+    deliveries = post(records, random, Feed())
+
+    assert told(run(deliveries, random)) == told(run(deliveries, None))
+
+
+@pytest.mark.parametrize("story", [*FAULTS, *HEALTHY], ids=lambda story: story.__name__)
+def test_starting_over_changes_nothing_in_a_story(story: Callable[[Lab], Story]) -> None:
+    random = Random(story.__name__)
+    deliveries = post(story(Lab(3)).records, random, Feed())
+
+    assert told(run(deliveries, random)) == told(run(deliveries, None))
