@@ -41,6 +41,8 @@ class Estate:
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
     reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
+    changed: set[Scope] = field(default_factory=set)
+    """Whose facts, ledger or deadline may have changed since somebody emptied it: what a store has to write."""
     _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
     _due: dict[Scope, int] = field(default_factory=dict)
     _heap: list[tuple[int, Scope]] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Estate:
             gateway = self.gateways[key] = Gateway(key, peers=self.peers)
         locals_ = gateway.locals
         touched = gateway.learn(event)
+        self.changed |= {Scope(key, ""), Scope(key, event.remote or gateway.owners.get(event.session, (0, ""))[1])}
         if gateway.locals is not locals_:  # a peer of another gateway may turn out to be this one
             for other in self.gateways.values():
                 for peer in gateway.locals & other.tunnels.keys():
@@ -137,7 +140,12 @@ class Estate:
         current = self._due.get(scope)
         if current is None or due < current:
             self._due[scope] = due
+            self.changed.add(scope)
             heapq.heappush(self._heap, (due, scope))
+
+    def settle(self, key: str, watermark: int) -> None:
+        """Move the gateway's waiting lines for good once all facts about them are in."""
+        self.changed |= {Scope(key, remote) for remote in self.gateways[key].settle(watermark)}
 
     def next_due(self) -> int | None:
         """Return the earliest deadline, None if nothing is due ever."""
@@ -150,6 +158,7 @@ class Estate:
         while (at := self.next_due()) is not None and at <= now:
             _, scope = heapq.heappop(self._heap)
             del self._due[scope]
+            self.changed.add(scope)
             yield scope
 
     def scopes(self) -> list[Scope]:

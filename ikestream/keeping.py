@@ -16,7 +16,7 @@ from ikestream.sinks import Posting
 from ikestream.tunnel import Gateway, Tunnel
 
 ITSELF = ""
-"""The row of a gateway's own document; those of its tunnels are their remote addresses."""
+"""Stands for the gateway's own document; those of its tunnels go by their remote addresses."""
 
 
 @dataclass(slots=True)

@@ -166,7 +166,7 @@ def conclude(
         for scope in due:
             gateway = store.gateways[scope.gateway]
             if times is not CLOCKLESS:
-                gateway.settle(now)
+                store.settle(scope.gateway, now)
             tunnel = gateway.tunnels.get(scope.remote)
             if tunnel is None:  # the gateway itself, or a stranger that was evicted at the bound
                 continue
@@ -178,6 +178,7 @@ def conclude(
             gateway, scope = store.gateways[key], Scope(key, "")
             ledger = store.ledger(scope)
             before_told, crowds = _standing(ledger), gateway.crowds
+            store.changed.add(scope)
             judgement = judge_gateway(gateway, ledger, now, times, pace, partial(relate, store, scope))
             store.keep(scope, ledger)
             told += ((scope, telling) for telling in judgement.tellings)

@@ -94,3 +94,15 @@ TICK = 15 * SECOND
 
 EXPECTED_LEG_AGE = 30 * DAY
 """A leg that was up within this time is expected to be up; a tunnel unheard of for this long is no longer observed."""
+
+LEASE = 60 * SECOND
+"""Whoever ticks holds it, prolongs it with every tick, and delivers only while `LEASE_LEFT` of it is left."""
+
+LEASE_LEFT = 25 * SECOND
+"""Longer than the longest request to a sink, so that what is sent under a lease has ended before the next holder sends."""
+
+BUDGET = 45 * SECOND
+"""A tick that has read for so long stops reading, and goes on with the next one."""
+
+STANDBY = 10 * MINUTE
+"""So long after newer rules last ticked, older ones keep still; then they were rolled back to, and take over."""

@@ -385,22 +385,28 @@ class Gateway:
                 remote, session = max(owners)
                 yield remote, session, event
 
-    def settle(self, watermark: int) -> None:
+    def settle(self, watermark: int) -> set[str]:
         """Move waiting lines for good once all facts about them are in, and drop those that nobody owns.
+
+        Returns the remote addresses of the tunnels that got one, '' too if any line waits no longer.
 
         A line without session is decided then; one with a SESSION_ID may wait an hour for a line that names its tunnel.
         """
+        touched: set[str] = set()
         if not self.waiting:
-            return
+            return touched
         for remote, session, event in list(self.orphans()):
             if (event.at or 0) <= watermark - FOLD_HORIZON:
                 del self.waiting[identify(event)]
                 self.tunnels[remote].sessions[session].add(event)
+                touched |= {remote, ""}
         for key, event in list(self.waiting.items()):
             if key[0] > watermark - FOLD_HORIZON - (WAITING_AGE if event.session else 0):
                 continue
             del self.waiting[key]
             self.evicted += 1
+            touched.add("")
+        return touched
 
 
 _GATEWAY_MARKS = frozenset({Kind.CONFIGURATION, Kind.MAINTENANCE, Kind.PRIMARY_CHANGED, Kind.BGP_UP, Kind.BGP_DOWN})

@@ -21,7 +21,6 @@ class Document:
     partition: str
     row: str
     body: bytes
-    due: int | None  # the next instant (ms) at which it wants to be looked at, None for never
     etag: str
 
 
@@ -31,7 +30,6 @@ class Put:
 
     row: str
     body: bytes
-    due: int | None = None
     etag: str | None = None
 
 
@@ -59,10 +57,6 @@ class Store(Protocol):
 
     def read(self, partition: str, limit: int | None = None) -> AsyncIterator[Document]:
         """Yield the documents of a partition in order of row (by code point), at most `limit`. Raises `Unavailable`."""
-        ...
-
-    def dues(self) -> AsyncIterator[tuple[str, str, int]]:
-        """Yield (partition, row, due) of every document that has a `due`, without its body, in any order."""
         ...
 
     async def write(self, partition: str, changes: Sequence[Put | Delete]) -> list[str]:
