@@ -273,8 +273,7 @@ class Monitor:
                 complete = False
                 break
         seen.parcels = len(parcels)
-        if complete:
-            self._note_read([parcel for _, parcel in parcels])
+        self._note_read([parcel for _, parcel in parcels])
         return parcels, complete
 
     def _note_read(self, parcels: Iterable[Parcel]) -> None:
@@ -282,7 +281,8 @@ class Monitor:
 
         While pages of the inbox are read others are posted: a batch may be seen whose predecessor was posted behind
         the reader's back. A batch that follows upon what was read counts; one after a gap (the first of all, or after
-        lost retention) counts when it is seen for the second time, for by then its predecessors would have been seen.
+        lost retention) counts when it is seen for the second time, for by then its predecessors would have been seen:
+        they stand before it in the inbox.
         """
         numbers: dict[tuple[str, int, int], set[int]] = {}
         whole: dict[tuple[str, int, int], Parcel] = {}
@@ -294,7 +294,7 @@ class Monitor:
         gaps: set[tuple[str, int, int]] = set()
         for batch, parcel in sorted(whole.items(), key=lambda item: item[0]):
             reached = self.estate.partitions.get(parcel.partition)
-            follows = reached is not None and parcel.first <= reached.sequence_number + 1
+            follows = parcel.first == 0 or (reached is not None and parcel.first <= reached.sequence_number + 1)
             if follows or batch in self._gaps:
                 self.estate.read(parcel.partition, parcel.last, parcel.enqueued)
             else:
@@ -367,11 +367,13 @@ class Monitor:
         """Take out of the inbox what is committed. Raises `Conflict`, and then nothing was taken out."""
         done: list[str] = []
         for row, parcel in parcels:
-            batch = parcel.partition, parcel.first, parcel.last
+            reached = self.estate.partitions.get(parcel.partition)
+            if reached is None or reached.sequence_number < parcel.last:
+                continue  # it is the only proof of how far was read
             if parcel.gateway in self._state.parked:
                 if await self._park(parcel, seen):
                     done.append(row)
-            elif parcel.gateway not in self._unsure | failed and batch not in self._gaps:
+            elif parcel.gateway not in self._unsure | failed:
                 done.append(row)
         if self._state.partitions != self.estate.partitions:
             await self._write_state()  # before the parcels that prove it are gone

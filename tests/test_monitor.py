@@ -24,7 +24,7 @@ from ikestream.stores.memory import Memory
 from ikestream.times import DAY, MINUTE, SECOND, TICK
 from tests.streams import AFTERWARDS, in_order, told
 
-SEEDS = range(24)
+SEEDS = range(240)
 
 
 class Step:
