@@ -8,16 +8,19 @@ import logging
 import os
 import sys
 import time
+import uuid
+from functools import cache
 
 # The whole app fails to index if the annotation is `list[...]`: azure-functions looks for `typing.List`.
-from typing import List  # noqa: UP035
+from typing import TYPE_CHECKING, List  # noqa: UP035
 
 import azure.functions as func
 
-from ikestream import batch, hub, settings
-from ikestream.estate import Estate
-from ikestream.incident import Row
-from ikestream.sinks import console
+from ikestream import batch, hub, inbox, settings
+from ikestream.stores.memory import Memory
+
+if TYPE_CHECKING:
+    from ikestream.monitor import Monitor
 
 SHAPES_LOGGED = 10
 """Unread lines are logged by shape, the most frequent first; the shapes of one batch can be as many as its lines."""
@@ -29,9 +32,7 @@ for name in ("azure.core", "azure.eventhub", "azure.identity"):
 
 configured = settings.load(os.environ)
 asked = hub.Hub(configured) if configured.has_hub else None
-# One event loop runs both functions here; learning and telling hold no await, so neither sees the other half-done.
-store = Estate()
-outbox: list[Row] = []
+store = Memory()
 waiting: list[str] = []
 app = func.FunctionApp()
 
@@ -50,9 +51,9 @@ app = func.FunctionApp()
     strategy="exponential_backoff", max_retry_count="-1", minimum_interval="00:00:02", maximum_interval="00:05:00"
 )
 async def learn(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
-    """Learn a batch of event hub bodies."""
+    """Post a batch of event hub bodies into the inbox; if that fails the host calls again with the same batch."""
     partition = _partition(events)
-    report = batch.learn(store, [_delivery(partition, event) for event in events])
+    parcels, report = batch.sort([_delivery(partition, event) for event in events])
     for dead in report.dead:
         log.error(
             "dead letter partition=%s offset=%s sequence=%d bytes=%d reason=%s",
@@ -62,6 +63,7 @@ async def learn(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
         log.warning("unread lines count=%d shape=%r", count, shape)
     if len(report.unread) > SHAPES_LOGGED:
         log.warning("unread lines of %d more shapes", len(report.unread) - SHAPES_LOGGED)
+    await inbox.post(store, parcels)
     log.info("learned records=%d bodies=%d skipped=%s", report.records, len(events), dict(report.skipped))
 
 
@@ -86,23 +88,28 @@ def _delivery(partition: str, event: func.EventHubEvent) -> batch.Delivery:
 @app.function_name("tell")
 @app.timer_trigger(arg_name="timer", schedule="*/15 * * * * *", use_monitor=False)
 async def tell(timer: func.TimerRequest) -> None:
-    """Tell what is due, but conclude nothing over events that have not been read."""
-    # Before the hub is asked: what is enqueued while it answers is after `now`.
-    now = int(time.time() * 1000)
-    try:
-        heads = await asked.heads() if asked else store.heads()
-    except hub.Unreachable as why:
-        log.warning("nothing concluded: the event hub cannot be asked how far it is written: %s", why)
-        return
-    watermark = store.watermark(heads, now)
-    _note_waiting(store.unseen(heads))
-    if watermark is not None:
-        # A third of what the app takes to load; the trigger, which starts cold most often, does not need it.
-        from ikestream import tick
+    """Learn what was posted and tell what is due, but conclude nothing over events that have not been read."""
+    ticked = await _monitor().tick()
+    if ticked.heads:
+        _note_waiting(ticked.unseen)
+    for trouble in ticked.trouble:
+        log.warning("%s", trouble)
 
-        outbox.extend(tick.tell(store, watermark))
-    # What could not be written stays, and goes out first at the next tick.
-    console.deliver(outbox, sys.stdout.buffer)
+
+@cache
+def _monitor() -> "Monitor":
+    # A third of what the app takes to load; the trigger, which starts cold most often, does not need it.
+    from ikestream.monitor import Monitor
+    from ikestream.sinks.console import Console
+
+    return Monitor(
+        store,
+        [Console(sys.stdout.buffer)],
+        lambda: int(time.time() * 1000),
+        worker=uuid.uuid4().hex,
+        heads=asked.heads if asked else None,
+        unreachable=hub.Unreachable,
+    )
 
 
 def _note_waiting(partitions: list[str]) -> None:

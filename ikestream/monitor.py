@@ -25,6 +25,7 @@ from typing import TypeAlias
 from ikestream import codec, keeping
 from ikestream.batch import Parcel, take
 from ikestream.estate import Estate, Partition, Scope
+from ikestream.inbox import INBOX
 from ikestream.incident import Row, Told, Why
 from ikestream.keeping import ITSELF, Pending
 from ikestream.sinks import Posting, Sink
@@ -37,7 +38,6 @@ FORMAT = 1
 RULES = 1
 """Counts up when verdicts change: of two versions that run side by side only the newer one tells."""
 
-INBOX = "inbox"
 GATEWAYS = "gateways"
 TICK = "tick"
 GATEWAY_ROW = "gateway"
@@ -77,6 +77,7 @@ class Ticked:
     refused: int = 0
     lost_races: int = 0
     parked: dict[str, int] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)  # partitions of which nothing was ever read
     trouble: list[str] = field(default_factory=list)  # one line each, no secret
 
 
@@ -91,15 +92,6 @@ class Refused:
 
 DeadLetters: TypeAlias = Callable[[Sequence[Refused]], Awaitable[None]]
 """Keeps what is refused; raises `Unavailable` if it could not."""
-
-
-async def post(store: Store, parcels: Sequence[Parcel]) -> None:
-    """Put a batch into the inbox; once this returns nothing of it can be lost. Raises `Unavailable`."""
-    await store.write(INBOX, [Put(_inbox_row(p), codec.pack(p, Parcel)) for p in parcels])
-
-
-def _inbox_row(p: Parcel) -> str:
-    return f"{p.partition}|{p.first:020d}-{p.last:020d}|{p.number:06d}"
 
 
 def partition_of(key: str) -> str:
@@ -162,14 +154,14 @@ class Monitor:
         try:
             heads = await self._heads() if self._heads is not None else None
         except self._unreachable as why:
-            seen.trouble.append(f"hub: {why}")
+            seen.trouble.append(f"nothing concluded: the event hub cannot be asked how far it is written: {why}")
         else:
             heads = self.estate.heads() if heads is None else heads
         await self._reload(seen)
         parcels, complete = await self._learn(seen)
         if heads is not None and complete:
             heads = heads if self._heads is not None else self.estate.heads()
-            seen.heads = heads
+            seen.heads, seen.unseen = heads, self.estate.unseen(heads)
             seen.watermark = self.estate.watermark(heads, now)
             if seen.watermark is not None:
                 self._conclude(seen.watermark, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -17,7 +18,8 @@ import pytest
 from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient
 
 from ikestream import columns, envelope, settings
-from ikestream.sinks import console
+from ikestream.sinks import Posting, Why
+from ikestream.sinks.console import Console
 from tests.emulators.host import CHECKOUT, HubEvent, Worker, deploy, messages
 from tests.emulators.hub import KEY, LocalHub
 
@@ -220,7 +222,8 @@ def test_a_body_that_cannot_be_decoded_is_a_dead_letter_and_blocks_nothing(start
     ]
     assert "not JSON" in dead[0]
     assert dead[1].endswith("reason=empty")
-    assert succeeded(worker.tell())
+    for _ in range(2):  # a batch after a gap counts when it is seen for the second time
+        assert succeeded(worker.tell())
     assert len(worker.rows) == 2
 
 
@@ -268,16 +271,14 @@ class FullDisk(io.BytesIO):
 
 def test_what_could_not_be_written_is_written_at_the_next_tick() -> None:
     disk = FullDisk()
-    outbox: list[dict[str, Any]] = [{"Revision": 1, "Summary": "a\nb"}]
-    with pytest.raises(OSError, match="No space"):
-        console.deliver(outbox, disk)
-    assert len(outbox) == 1
+    sink = Console(disk)
+    first, second = (Posting({"IncidentId": "a", "Revision": n, "Summary": "a\nb"}, Why.OPENED) for n in (1, 2))
+    receipt = asyncio.run(sink.send([first]))
+    assert (receipt.accepted, receipt.trouble) == (set(), "OSError: No space left on device")
     disk.room = True
     disk.truncate(0)
     disk.seek(0)
-    outbox.append({"Revision": 2})
-    console.deliver(outbox, disk)
-    assert outbox == []
+    assert asyncio.run(sink.send([first, second])).accepted == {("a", 1), ("a", 2)}
     assert [json.loads(line)["Revision"] for line in disk.getvalue().splitlines()] == [1, 2]
 
 
@@ -361,7 +362,8 @@ def test_a_process_that_begins_in_the_middle_waits_and_says_so_once(start: Start
         assert worker.logged[1:] == [waiting("1")]
         hub.put("vpn", "1", b"{}")
         assert succeeded(worker.learn(events(b"{}", enqueued=ago(0), first=1), partition="1"))
-        assert succeeded(worker.tell())
+        for _ in range(2):  # a batch after a gap counts when it is seen for the second time
+            assert succeeded(worker.tell())
         assert len(worker.rows) == 2
         assert worker.logged[-1] == "INFO ikestream: something has been read from every partition"
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ikestream import monitor as module
+from ikestream import inbox
 from ikestream.batch import Delivery, sort
 from ikestream.incident import Row
 from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Story, post
@@ -145,7 +145,7 @@ class Simulation:
         if not batch:
             return
         try:
-            await module.post(self.store, sort(batch)[0])
+            await inbox.post(self.store, sort(batch)[0])
         except Unavailable:
             return  # the host tries again; the checkpoint waits
         self.checkpoints[partition] += len(batch)
