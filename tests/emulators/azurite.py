@@ -2,7 +2,8 @@
 
 It holds to ETags, to transactions that roll back whole, to sizes and to continuation tokens; it does not know
 throttling, and it takes keys of 512 characters where the service takes 1,024. What it keeps is on disk some seconds
-after a write: `kill` may lose what is younger, as no real storage account does.
+after a write: `kill` may lose what is younger, as no real storage account does. One of its limits is moved: it counts
+the 1 MiB of an entity in base64, the service in bytes.
 
     with Azurite(tmp_path) as azurite:
         tables.with_connection_string(azurite.connection_string)
@@ -10,6 +11,7 @@ after a write: `kill` may lose what is younger, as no real storage account does.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -19,7 +21,9 @@ import time
 from pathlib import Path
 from typing import Self
 
-SCRIPT = Path(sys.prefix) / "node/node_modules/azurite/dist/src/azurite.js"
+PROGRAM = Path(sys.prefix) / "node/node_modules/azurite/dist/src"
+SCRIPT = PROGRAM / "azurite.js"
+PRELOAD = f"require({json.dumps(str(PROGRAM / 'table/utils/constants.js'))}).ENTITY_SIZE_MAX = 1024 * 1024 * 4 / 3;\n"
 ACCOUNT = "loopback"
 KEY = "bG9vcGJhY2sgb25seSwgbm8gc2VjcmV0IGF0IGFsbA=="
 """The account key of every connection string: what must never be seen in a log."""
@@ -54,12 +58,23 @@ class Azurite:
     def start(self) -> None:
         """Start it and wait until it listens."""
         self.location.mkdir(parents=True, exist_ok=True)
+        preload = self.location / "preload.js"
+        preload.write_text(PRELOAD)
         names = ("--blobPort", "--queuePort", "--tablePort")
         ports = [word for name, port in zip(names, self.ports, strict=True) for word in (name, str(port))]
         with (self.location / "output.txt").open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - a fixed command
                 [
-                    *("node", str(SCRIPT), "--silent", "--location", str(self.location), *ports),
+                    *(
+                        "node",
+                        "--require",
+                        str(preload),
+                        str(SCRIPT),
+                        "--silent",
+                        "--location",
+                        str(self.location),
+                        *ports,
+                    ),
                     *("--skipApiVersionCheck", "--disableTelemetry"),
                 ],
                 stdin=subprocess.DEVNULL,
