@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EMULATORS := $(VENV)/.emulators
 
-.PHONY: run test lint format expectations fuzz clean
+.PHONY: run test emulators lint format expectations fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m ikestream diagnose ikestream/data/samples
@@ -40,11 +40,15 @@ $(READY): pyproject.toml requirements.txt
 	@touch $(READY)
 
 # What only the tests need. Microsoft's worker library wants Python 3.13, but runs on 3.11. Proton is built from source,
-# which takes a C compiler and half a minute; without it the tests against a local hub are skipped, and say so.
+# which takes a C compiler and half a minute; without it the tests against a local hub are skipped, and say so. So are
+# those against a storage account without Azurite, which needs Node; newer versions of it want a newer Node than 20.
+emulators: $(EMULATORS)
+
 $(EMULATORS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check azurefunctions-extensions-base grpcio-tools
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check python-qpid-proton
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps azure-functions-runtime==1.3.0
+	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0
 	@touch $(EMULATORS)
 
 clean:
