@@ -1,7 +1,7 @@
 """The Azure Functions app: triggers only. Batches learn, the tick tells; everything else is in the package.
 
-Without a store and a sink in Azure it keeps its facts in memory and prints its rows. Then both functions must run in
-one process, as on a developer's machine.
+It prints its rows. Without a storage account it keeps what it knows in memory; then both functions must run in one
+process, as on a developer's machine.
 """
 
 import logging
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, List  # noqa: UP035
 import azure.functions as func
 
 from ikestream import batch, hub, inbox, settings
-from ikestream.stores.memory import Memory
 
 if TYPE_CHECKING:
     from ikestream.monitor import Monitor
+    from ikestream.stores import Store
 
 SHAPES_LOGGED = 10
 """Unread lines are logged by shape, the most frequent first; the shapes of one batch can be as many as its lines."""
@@ -32,7 +32,6 @@ for name in ("azure.core", "azure.eventhub", "azure.identity"):
 
 configured = settings.load(os.environ)
 asked = hub.Hub(configured) if configured.has_hub else None
-store = Memory()
 waiting: list[str] = []
 app = func.FunctionApp()
 
@@ -63,7 +62,7 @@ async def learn(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
         log.warning("unread lines count=%d shape=%r", count, shape)
     if len(report.unread) > SHAPES_LOGGED:
         log.warning("unread lines of %d more shapes", len(report.unread) - SHAPES_LOGGED)
-    await inbox.post(store, parcels)
+    await inbox.post(_store(), parcels)
     log.info("learned records=%d bodies=%d skipped=%s", report.records, len(events), dict(report.skipped))
 
 
@@ -97,13 +96,26 @@ async def tell(timer: func.TimerRequest) -> None:
 
 
 @cache
+def _store() -> "Store":
+    if configured.store_connection_string or configured.store_uri:
+        from ikestream.stores import tables
+
+        if configured.store_connection_string:
+            return tables.with_connection_string(configured.store_connection_string, configured.table)
+        return tables.with_identity(configured.store_uri, hub.identity(configured), configured.table)
+    from ikestream.stores.memory import Memory
+
+    return Memory()
+
+
+@cache
 def _monitor() -> "Monitor":
     # A third of what the app takes to load; the trigger, which starts cold most often, does not need it.
     from ikestream.monitor import Monitor
     from ikestream.sinks.console import Console
 
     return Monitor(
-        store,
+        _store(),
         [Console(sys.stdout.buffer)],
         lambda: int(time.time() * 1000),
         worker=uuid.uuid4().hex,

@@ -16,11 +16,17 @@ CLIENT_ID = f"{CONNECTION}__clientId"
 HUB_NAME = "IKESTREAM_HUB_NAME"
 CONSUMER_GROUP = "IKESTREAM_CONSUMER_GROUP"
 
-NAMES = (CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP)
+STORE = "IkeStreamStore"
+STORE_URI = f"{STORE}__tableServiceUri"
+TABLE = "IKESTREAM_TABLE"
+DEFAULT_TABLE = "ikestream"
+
+NAMES = (CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP, STORE, STORE_URI, TABLE)
 """Every setting that is the app's own; the README has a row for each."""
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+")
 _ENTITY_NAME = re.compile(r"[$A-Za-z0-9][A-Za-z0-9._-]{0,255}")
+_TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -44,6 +50,12 @@ class Settings:
     """`IKESTREAM_HUB_NAME`: the event hub that the gateways' diagnostic settings stream to."""
     consumer_group: str = ""
     """`IKESTREAM_CONSUMER_GROUP`: a consumer group of this app's own."""
+    store_connection_string: str = ""
+    """`IkeStreamStore`: a connection string of a storage account instead of an identity, for Azurite. A secret."""
+    store_uri: str = ""
+    """`IkeStreamStore__tableServiceUri`: `https://<account>.table.core.windows.net`, used with the same identity."""
+    table: str = DEFAULT_TABLE
+    """`IKESTREAM_TABLE`: the table that what is known is kept in; created if it is not there."""
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -75,7 +87,14 @@ def load(environment: Mapping[str, str]) -> Settings:
             raise BadSetting(f"{name} must be a name: letters, digits, periods, hyphens and underscores")
         if not value[name] and (value[CONNECTION] or value[NAMESPACE]):
             raise BadSetting(f"{name} is missing: there is a connection, but not what to read from it")
+    if value[STORE] and value[STORE_URI]:
+        raise BadSetting(f"{STORE} and {STORE_URI} are both set: keep the identity and remove {STORE}")
+    if value[STORE_URI] and not re.fullmatch(rf"https://{_HOST_NAME.pattern}/?", value[STORE_URI]):
+        raise BadSetting(f"{STORE_URI} must be an address such as https://contoso.table.core.windows.net")
+    if value[TABLE] and not _TABLE_NAME.fullmatch(value[TABLE]):
+        raise BadSetting(f"{TABLE} must have 3 to 63 letters and digits and begin with a letter")
     _check(value[CONNECTION], value[HUB_NAME])
+    _check_store(value[STORE])
     return Settings(
         connection_string=value[CONNECTION],
         namespace=value[NAMESPACE],
@@ -83,6 +102,9 @@ def load(environment: Mapping[str, str]) -> Settings:
         client_id=value[CLIENT_ID],
         hub_name=value[HUB_NAME],
         consumer_group=value[CONSUMER_GROUP],
+        store_connection_string=value[STORE],
+        store_uri=value[STORE_URI],
+        table=value[TABLE] or DEFAULT_TABLE,
     )
 
 
@@ -99,3 +121,10 @@ def _check(connection_string: str, hub_name: str) -> None:
     # and ask another how far it is written.
     if given.get("entitypath", hub_name).lower() != hub_name.lower():
         raise BadSetting(f"{CONNECTION} has another EntityPath than {HUB_NAME}: remove EntityPath from it")
+
+
+def _check_store(connection_string: str) -> None:
+    parts = dict(part.partition("=")[::2] for part in connection_string.split(";") if part)
+    given = {name.strip().lower() for name, content in parts.items() if content.strip()}
+    if connection_string and not ({"accountname", "accountkey"} <= given):
+        raise BadSetting(f"{STORE} must be a storage connection string: it holds AccountName and AccountKey")

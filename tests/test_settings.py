@@ -77,6 +77,10 @@ def test_a_connection_string(more: str) -> None:
         ({"IkeStreamHub__fullyQualifiedNamespace": "a.net", "IkeStreamHub": STRING}, "IkeStreamHub ", "both"),
         ({"IkeStreamHub__credential": SECRET}, "IkeStreamHub__credential ", "managedidentity"),
         ({"IkeStreamHub__clientId": SECRET}, "IkeStreamHub__clientId ", "GUID"),
+        ({"IkeStreamStore": SECRET}, "IkeStreamStore ", "AccountKey"),
+        ({"IkeStreamStore__tableServiceUri": "http://a.net"}, "IkeStreamStore__tableServiceUri ", "https://"),
+        ({"IkeStreamStore__tableServiceUri": "https://a.net", "IkeStreamStore": "x"}, "IkeStreamStore ", "both"),
+        ({"IKESTREAM_TABLE": "1-" + SECRET}, "IKESTREAM_TABLE ", "letters"),
     ],
 )
 def test_a_wrong_setting_is_named_and_what_it_holds_is_not(given: dict[str, str], named: str, told: str) -> None:
@@ -89,7 +93,8 @@ def test_a_wrong_setting_is_named_and_what_it_holds_is_not(given: dict[str, str]
 
 
 def test_a_secret_is_not_shown() -> None:
-    assert SECRET not in repr(load(READ | {"IkeStreamHub": STRING}))
+    store = f"AccountName=contoso;AccountKey={SECRET}"
+    assert SECRET not in repr(load(READ | {"IkeStreamHub": STRING, "IkeStreamStore": store}))
 
 
 class Asked(Mapping[str, str]):
@@ -128,7 +133,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 def test_every_name_in_the_sources_is_a_setting() -> None:
     """Also in the words: a docstring that names a setting which does not exist misleads."""
-    prefixed = re.compile(r"\bIKESTREAM_[A-Z0-9_]+|\bIkeStreamHub(?:__\w+)?")
+    prefixed = re.compile(r"\bIKESTREAM_[A-Z0-9_]+|\bIkeStream(?:Hub|Store)\b(?:__\w+)?")
     found = {name for source in SOURCES for name in prefixed.findall(source.read_text("utf-8"))}
     assert found <= set(settings.NAMES)
 
