@@ -329,10 +329,9 @@ class Monitor:
         return failed
 
     async def _commit_gateway(self, key: str, remotes: set[str]) -> None:
-        known = self._etags.get(key)
-        if known is None:
+        known = self._etags.setdefault(key, {})
+        if ITSELF not in known:  # listed before it is there: what is not listed is not found again
             await self._store.write(GATEWAYS, [Put(partition_of(key), codec.pack(key, str))])
-            known = self._etags[key] = {}
         gateway = self.estate.gateways[key]
         packed = keeping.pack(self.estate, self.outbox, key, [ITSELF, *sorted(remotes - {ITSELF})])
         gone = [remote for remote in known if remote != ITSELF and remote not in gateway.tunnels]

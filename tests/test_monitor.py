@@ -24,7 +24,7 @@ from ikestream.stores.memory import Memory
 from ikestream.times import DAY, MINUTE, SECOND, TICK
 from tests.streams import AFTERWARDS, in_order, told
 
-SEEDS = range(240)
+SEEDS = range(300)
 
 
 class Step:
