@@ -41,8 +41,9 @@ class Estate:
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
     reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
-    changed: set[Scope] = field(default_factory=set)
-    """Whose facts, ledger or deadline may have changed since somebody emptied it: what a store has to write."""
+    changed: set[Scope] | None = None
+    """Whose facts, ledger or deadline may have changed since somebody emptied it: what a store has to write. None: nobody
+    asks, and then nothing grows with what comes."""
     _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
     _due: dict[Scope, int] = field(default_factory=dict)
     _heap: list[tuple[int, Scope]] = field(default_factory=list)
@@ -55,7 +56,9 @@ class Estate:
             gateway = self.gateways[key] = Gateway(key, peers=self.peers)
         locals_ = gateway.locals
         touched = gateway.learn(event)
-        self.changed |= {Scope(key, ""), Scope(key, event.remote or gateway.owners.get(event.session, (0, ""))[1])}
+        if self.changed is not None:
+            owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]
+            self.changed |= {Scope(key, ""), Scope(key, owner)}
         if gateway.locals is not locals_:  # a peer of another gateway may turn out to be this one
             for other in self.gateways.values():
                 for peer in gateway.locals & other.tunnels.keys():
@@ -140,12 +143,18 @@ class Estate:
         current = self._due.get(scope)
         if current is None or due < current:
             self._due[scope] = due
-            self.changed.add(scope)
+            self.note_change(scope)
             heapq.heappush(self._heap, (due, scope))
 
     def settle(self, key: str, watermark: int) -> None:
         """Move the gateway's waiting lines for good once all facts about them are in."""
-        self.changed |= {Scope(key, remote) for remote in self.gateways[key].settle(watermark)}
+        for remote in self.gateways[key].settle(watermark):
+            self.note_change(Scope(key, remote))
+
+    def note_change(self, scope: Scope) -> None:
+        """Note that `scope` has to be written, if anybody asks."""
+        if self.changed is not None:
+            self.changed.add(scope)
 
     def next_due(self) -> int | None:
         """Return the earliest deadline, None if nothing is due ever."""
@@ -158,7 +167,7 @@ class Estate:
         while (at := self.next_due()) is not None and at <= now:
             _, scope = heapq.heappop(self._heap)
             del self._due[scope]
-            self.changed.add(scope)
+            self.note_change(scope)
             yield scope
 
     def scopes(self) -> list[Scope]:

@@ -125,7 +125,7 @@ class Monitor:
 
     def _forget(self) -> None:
         """Know nothing any more: the next tick reads everything anew."""
-        self.estate = Estate()
+        self.estate = Estate(changed=set())
         self.outbox: dict[Scope, list[Pending]] = {}
         self._etag = ""
         self._etags: dict[str, dict[str, str]] = {}  # gateway -> row -> version
@@ -306,7 +306,7 @@ class Monitor:
         """Write what has changed; return the gateways of which the store does not hold what is known. Raises `Conflict`."""
         failed: set[str] = set()
         changed: dict[str, set[str]] = {}
-        for scope in self.estate.changed:
+        for scope in self.estate.changed or ():
             changed.setdefault(scope.gateway, set()).add(scope.remote)
         self.estate.changed = set()
         committed = 0
@@ -426,10 +426,10 @@ class Monitor:
                 superseded = sink.messages and revision < newest[incident] and (incident, newest[incident]) in done
                 if (incident, revision) in done or superseded:
                     pending.left.discard(sink.name)
-                    self.estate.changed.add(scope)
+                    self.estate.note_change(scope)
             if sink.messages:
                 sent[sink.name] = dict(receipt.accepted)
-        for scope in {s for s in self.estate.changed if s in self.outbox}:
+        for scope in [s for s in self.estate.changed or () if s in self.outbox]:
             self.outbox[scope] = [pending for pending in self.outbox[scope] if pending.left]
             if not self.outbox[scope]:
                 del self.outbox[scope]

@@ -178,7 +178,7 @@ def conclude(
             gateway, scope = store.gateways[key], Scope(key, "")
             ledger = store.ledger(scope)
             before_told, crowds = _standing(ledger), gateway.crowds
-            store.changed.add(scope)
+            store.note_change(scope)
             judgement = judge_gateway(gateway, ledger, now, times, pace, partial(relate, store, scope))
             store.keep(scope, ledger)
             told += ((scope, telling) for telling in judgement.tellings)

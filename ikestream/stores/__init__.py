@@ -62,7 +62,7 @@ class Store(Protocol):
     async def write(self, partition: str, changes: Sequence[Put | Delete]) -> list[str]:
         """Write all of `changes`; return the new etag of each, '' of a deletion.
 
-        They are atomic where they fit into one transaction (90 documents and 3 MiB), and written in order else; what
+        They are atomic where they fit into one transaction (90 documents, 2.9 MB), and written in order else; what
         a caller needs to be atomic must fit. Raises `Conflict`, `TooLarge` or `Unavailable`; then earlier parts may
         have been written.
         """
