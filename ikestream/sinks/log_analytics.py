@@ -135,7 +135,7 @@ class LogAnalytics:
         self._columns, self._required = tuple(columns), frozenset(required)
         self._clock, self._trust, self._patience = clock, trust, answer
         cloud = next((cloud for cloud in ("azure.us", "azure.cn") if host.endswith(f".{cloud}")), "azure.com")
-        self._scope = f"https://monitor.{cloud}//.default"  # the audience ends in a slash, and so there are two
+        self._scope = f"https://monitor.{cloud}/.default"
         self._where = f"{stream} at {host}"
         self._client: LogsIngestionClient | None = None
 

@@ -17,6 +17,12 @@ from ikestream.notify import Peer
 MISMATCHES = 8
 """Rows of the table; there are eight parameters that can differ."""
 
+VALUES = 32
+"""Of one parameter: as many as there are proposals in an offer."""
+
+MOST = 5_000
+"""Characters looked at of one value: more than any format shows, so that what is longer is seen to be cut."""
+
 TURN: Mapping[str, str] = MappingProxyType(
     {
         "Azure": "Azure's side",
@@ -58,7 +64,12 @@ def title(message: Message) -> str:
 
 
 def facts(message: Message) -> Iterator[tuple[str, str]]:
-    """Yield what there is to know in a few words each, the most important first, at most ten."""
+    """Yield what there is to know in a few words each, the most important first, at most ten; each is one line."""
+    for label, known in _facts(message):
+        yield label, one_line(known)  # a second line could pass for a fact of its own
+
+
+def _facts(message: Message) -> Iterator[tuple[str, str]]:
     row, peer = message.row, message.peer
     confidence = text(row, "Confidence").lower()
     if cause := text(row, "Cause"):
@@ -110,11 +121,12 @@ def evidence(message: Message, most: int) -> list[str]:
 
 
 def visible(said: str) -> str:
-    """Return `said` with every control, format and surrogate character but the newline written out.
+    """Return `said`, at most `MOST` of it, with every control, format and surrogate character but the newline written out.
 
     No text can turn the direction of what follows, hide in it, or pass for a line of another.
     """
-    return "".join(c if c == "\n" or not _hidden(c) else f"\\u{ord(c):04x}" for c in said)
+    said = said[:MOST]
+    return "".join(c if c.isprintable() or c == "\n" or not _hidden(c) else f"\\u{ord(c):04x}" for c in said)
 
 
 def one_line(said: str) -> str:
@@ -141,7 +153,7 @@ def cut(said: str, limit: int, escape: Callable[[str], str] = str) -> str:
 
 
 def _values(found: object) -> str:
-    items = found if isinstance(found, list) else [] if found is None else [found]
+    items = found[:VALUES] if isinstance(found, list) else [] if found is None else [found]
     return one_line(", ".join(visible(str(item)) for item in items)) or "-"
 
 

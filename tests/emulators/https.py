@@ -29,7 +29,7 @@ class Answer:
     status: int = 0  # 0: what it would be
     headers: Mapping[str, str] = field(default_factory=dict)
     taken: bool = False  # the request counts all the same
-    hangs: float = 0  # seconds before anything is answered
+    hangs: float = 0  # seconds before it is answered; that it counts is decided before
     cut: bool = False  # the connection is closed instead
 
 
@@ -116,14 +116,14 @@ class Scripted:
         self.requests += 1
         scripted = self.script.popleft() if self.script else Answer()
         body = await request.read()
+        response = web.Response(
+            status=scripted.status or 500, headers=scripted.headers, text=f'{{"error": "{SECRET}"}}'
+        )
+        if not (scripted.status or scripted.cut) or scripted.taken:
+            counted = (await self.take(request, body))()
+            response = response if scripted.status else counted
         if scripted.hangs:
             await asyncio.sleep(scripted.hangs)
-        response = web.Response(status=scripted.status, headers=scripted.headers, text=f'{{"error": "{SECRET}"}}')
-        if not (scripted.status or scripted.cut) or scripted.taken:
-            count = await self.take(request, body)
-            response = response if scripted.status else count()
-            if scripted.status:
-                count()
         if scripted.cut and request.transport is not None:
             request.transport.abort()
         return response
@@ -133,7 +133,7 @@ class Scripted:
         app = web.Application(client_max_size=64_000_000)
         app.router.add_route("*", "/{path:.*}", self._handle)
         # A request that hangs is given up when the block ends.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.0, auto_decompress=False)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._context)
         await site.start()

@@ -48,12 +48,11 @@ class Ingestion(Scripted):
             wrong = refusal(400, "ContentTypeNotSupported")
         if wrong is not None:
             return lambda: wrong
-        sent = await request.read() if not body else body
-        # aiohttp unpacks a body that says it is gzip; packed again it tells how large it was, to a few bytes.
-        packed, plain = (
-            (len(sent), gzip.decompress(sent)) if sent[:2] == b"\x1f\x8b" else (len(zlib.compress(sent)), sent)
-        )
-        if max(packed, len(plain)) > MOST:
+        try:
+            plain = gzip.decompress(body)
+        except (OSError, EOFError, zlib.error):
+            return lambda: refusal(400, "InvalidGzip")
+        if max(len(body), len(plain)) > MOST:
             return lambda: refusal(413, "ContentLengthLimitExceeded")
         try:
             rows = orjson.loads(plain)
