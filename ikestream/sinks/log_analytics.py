@@ -158,6 +158,7 @@ class LogAnalytics:
     async def _send(self, rows: Iterable[tuple[Key, Row]]) -> Receipt:
         receipt = Receipt()
         left = deque(chunks(list(self._entries(rows, receipt))))
+        self._connected()  # what the first import takes is not taken from the time to answer
         until = asyncio.get_running_loop().time() + PATIENCE
         while left:
             if asyncio.get_running_loop().time() >= until:

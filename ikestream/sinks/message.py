@@ -89,6 +89,8 @@ def _facts(message: Message) -> Iterator[tuple[str, str]]:
         yield "Owner", visible(peer.owner)
     if peer is not None and peer.importance:
         yield "Importance", peer.importance.value
+    # The keys of the row in the table, for whoever wants to read on.
+    yield "Incident", f"{text(row, 'IncidentId')}/{text(row, 'Revision')}"
 
 
 def mismatch(message: Message) -> list[tuple[str, str, str]]:

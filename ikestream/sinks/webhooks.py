@@ -134,6 +134,7 @@ class WebhookSink:
         ordered = sorted(postings, key=lambda posting: posting.key[0] in self._last)
         self._last = set()
         failures = 0
+        self._connected()  # what the first import takes is not taken from the time to answer
         until = asyncio.get_running_loop().time() + PATIENCE
         for place, posting in enumerate(ordered):
             incident, revision = posting.key
