@@ -22,10 +22,7 @@ import orjson
 
 from ikestream.finding import Severity
 from ikestream.incident import Row, Why
-from ikestream.settings import BadSetting
-
-WEBHOOKS = "IKESTREAM_WEBHOOKS"
-PEERS = "IKESTREAM_PEERS"
+from ikestream.settings import PEERS, WEBHOOKS, BadSetting
 
 MAX_TEXT = 2048
 """Characters of one text in either setting."""

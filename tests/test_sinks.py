@@ -373,6 +373,8 @@ def test_a_chunk_is_full_to_the_byte() -> None:
     exact = CHUNK - 3 - half  # two brackets and a comma
     assert [len(c) for c in log_analytics.chunks(entries(half, exact))] == [2]
     assert [len(c) for c in log_analytics.chunks(entries(half, exact + 1))] == [1, 1]
+    assert [len(c) for c in log_analytics.chunks(entries(CHUNK, half, exact))] == [1, 2]
+    assert [len(c) for c in log_analytics.chunks(entries(CHUNK, half, exact + 1))] == [1, 1, 1]
     assert [len(c) for c in log_analytics.chunks(entries(1, CHUNK * 2, 1))] == [1, 1, 1]
     assert list(log_analytics.chunks([])) == []
 
