@@ -28,3 +28,9 @@ def load() -> Columns:
         names=tuple(c["name"] for c in columns),
         material=tuple(c["name"] for c in columns if c.get("material")),
     )
+
+
+@cache
+def types(table: Path = TABLE) -> dict[str, str]:
+    """Return name -> type of the columns of a table of `infra/tables`, in order."""
+    return {column["name"]: column["type"] for column in orjson.loads(table.read_bytes())["columns"]}

@@ -21,7 +21,12 @@ STORE_URI = f"{STORE}__tableServiceUri"
 TABLE = "IKESTREAM_TABLE"
 DEFAULT_TABLE = "ikestream"
 
-NAMES = (CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP, STORE, STORE_URI, TABLE)
+WEBHOOKS = "IKESTREAM_WEBHOOKS"
+PEERS = "IKESTREAM_PEERS"
+
+NAMES = (
+    CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP, STORE, STORE_URI, TABLE, WEBHOOKS, PEERS,
+)  # fmt: skip
 """Every setting that is the app's own; the README has a row for each."""
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+")
@@ -56,6 +61,10 @@ class Settings:
     """`IkeStreamStore__tableServiceUri`: `https://<account>.table.core.windows.net`, used with the same identity."""
     table: str = DEFAULT_TABLE
     """`IKESTREAM_TABLE`: the table that what is known is kept in; created if it is not there."""
+    webhooks: str = ""
+    """`IKESTREAM_WEBHOOKS`: who is told, as JSON; `notify.load_webhooks` reads it. Holds secrets: never logged."""
+    peers: str = ""
+    """`IKESTREAM_PEERS`: whose the other ends are, as JSON; `notify.load_peers` reads it."""
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -105,6 +114,8 @@ def load(environment: Mapping[str, str]) -> Settings:
         store_connection_string=value[STORE],
         store_uri=value[STORE_URI],
         table=value[TABLE] or DEFAULT_TABLE,
+        webhooks=value[WEBHOOKS],
+        peers=value[PEERS],
     )
 
 
