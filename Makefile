@@ -48,7 +48,9 @@ $(EMULATORS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check azurefunctions-extensions-base grpcio-tools
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check python-qpid-proton
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps azure-functions-runtime==1.3.0
-	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0
+	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0 @kusto/language-service-next@12.4.1
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check duckdb duckdb-kql
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/checkov --upgrade checkov==3.3.30
 	@touch $(EMULATORS)
 
 clean:

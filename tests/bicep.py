@@ -214,8 +214,7 @@ def _expressions(file: File) -> Iterator[Node]:
     for node in file.root.named_children:
         if node.type in ("decorators", "comment", "metadata_declaration", "target_scope_assignment", "using_statement"):
             continue
-        for child in node.named_children[1:]:
-            yield child
+        yield from node.named_children[1:]
 
 
 def undeclared(file: File) -> list[str]:
@@ -351,7 +350,12 @@ def misplaced_loops(file: File) -> list[str]:
         if node.type != "for_statement" or node.parent is None:
             continue
         above: Node | None = node.parent
-        if above is not None and above.type in ("variable_declaration", "output_declaration", "resource_declaration", "module_declaration"):
+        if above is not None and above.type in (
+            "variable_declaration",
+            "output_declaration",
+            "resource_declaration",
+            "module_declaration",
+        ):
             continue
         while above is not None and above.type in ("object_property", "object", "if_statement", "for_statement"):
             above = above.parent

@@ -44,7 +44,9 @@ def test_a_file_draws_no_warning(file: bicep.File) -> None:
     assert bicep.needless_dependencies(file) == []
     text = file.path.read_text(encoding="utf-8")
     # What the default linter refuses: addresses of one cloud, and a region that is no parameter.
-    assert not re.search(r"management\.azure\.com|core\.windows\.net|login\.microsoftonline|api\.loganalytics\.io", text)
+    assert not re.search(
+        r"management\.azure\.com|core\.windows\.net|login\.microsoftonline|api\.loganalytics\.io", text
+    )
     for name, resource in file.resources.items():
         place = resource.properties().get("location")
         assert place is None or bicep.text(place) in ("location", "'global'"), name
@@ -101,7 +103,11 @@ def test_every_derived_name_can_be_replaced() -> None:
     use = MAIN.variables["use"].value
     assert use is not None
     derived, overriding = use.named_children[1].named_children
-    replaceable = [bicep.text(n.named_children[0]) for n in MAIN.types["resourceNames"].value.named_children if n.type == "object_property"]  # type: ignore[union-attr]
+    replaceable = [
+        bicep.text(n.named_children[0])
+        for n in MAIN.types["resourceNames"].value.named_children
+        if n.type == "object_property"
+    ]  # type: ignore[union-attr]
     assert sorted(bicep.members(derived)) == sorted(replaceable)
     assert bicep.text(overriding) == "names"
 
@@ -150,9 +156,7 @@ output id string = storage.outputs.id
         (GOOD + "type extra = {\n  a: string\n}\n", bicep.undescribed, "extra.a"),
     ],
 )
-def test_the_checker_sees_a_broken_file(
-    tmp_path: Path, broken: str, check: object, says: str
-) -> None:
+def test_the_checker_sees_a_broken_file(tmp_path: Path, broken: str, check: object, says: str) -> None:
     path = tmp_path / "module.bicep"
     path.write_text(GOOD, encoding="utf-8")
     good = bicep.read(path)
@@ -185,7 +189,12 @@ def test_the_checker_sees_a_call_that_does_not_fit(tmp_path: Path, call: str, sa
 
 def test_the_checker_sees_a_dependency_that_stands_there_anyway(tmp_path: Path) -> None:
     path = tmp_path / "a.bicep"
-    path.write_text(CALLER.replace("  params: {\n    name: 'contoso'\n  }\n", "  params: {\n    name: other.id\n  }\n  dependsOn: [other]\n"), encoding="utf-8")
+    path.write_text(
+        CALLER.replace(
+            "  params: {\n    name: 'contoso'\n  }\n", "  params: {\n    name: other.id\n  }\n  dependsOn: [other]\n"
+        ),
+        encoding="utf-8",
+    )
     assert bicep.needless_dependencies(bicep.read(path)) == ["storage: other"]
 
 
@@ -304,7 +313,9 @@ def assignments() -> set[tuple[str, str, str]]:
 
 
 def test_the_app_may_do_what_its_code_does_and_nothing_else() -> None:
-    source = "\n".join(p.read_text(encoding="utf-8") for p in [ROOT / "function_app.py", *(ROOT / "ikestream").rglob("*.py")])
+    source = "\n".join(
+        p.read_text(encoding="utf-8") for p in [ROOT / "function_app.py", *(ROOT / "ikestream").rglob("*.py")]
+    )
     needed = {("appPrincipalId", *right) for call, right in CALLS.items() if re.search(call, source)}
     known = {("appPrincipalId", *right) for right in CALLS.values()} | OTHERS
     assert len(needed) >= 2
@@ -321,7 +332,9 @@ def test_rights_are_given_in_one_file_and_their_names_last() -> None:
 
 
 def test_every_right_is_given_where_its_scope_is() -> None:
-    named = [bicep.members(m.properties()["params"]).keys() for m in MAIN.modules.values() if m.path.endswith("/roles.bicep")]
+    named = [
+        bicep.members(m.properties()["params"]).keys() for m in MAIN.modules.values() if m.path.endswith("/roles.bicep")
+    ]
     assert set().union(*named) == ROLES.parameters.keys()
 
 
@@ -419,7 +432,7 @@ def test_the_host_file_agrees_with_the_documented_schema() -> None:
         "concurrency", "telemetryMode", "aggregator", "managedDependency", "watchDirectories",
     }  # fmt: skip
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
-    assert 0 < hours * 3600 + minutes * 60 + seconds
+    assert hours * 3600 + minutes * 60 + seconds > 0
 
 
 def test_the_package_that_is_published_holds_the_tables_and_no_deployment() -> None:

@@ -37,7 +37,11 @@ def missing() -> str:
     """Return why nothing can be bound here, '' if it can."""
     if shutil.which("node") is None:
         return "node is not installed here"
-    return "" if (MODULES / "@kusto/language-service-next").is_dir() else "the KQL binder is not installed here: run `make emulators`"
+    return (
+        ""
+        if (MODULES / "@kusto/language-service-next").is_dir()
+        else "the KQL binder is not installed here: run `make emulators`"
+    )
 
 
 def bind(queries: Mapping[str, str], tables: Mapping[str, Columns]) -> dict[str, Bound]:
