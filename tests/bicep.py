@@ -25,7 +25,7 @@ FUNCTIONS = {
     "split": "array", "startsWith": "bool", "subscription": "object", "subscriptionResourceId": "string",
     "take": "", "toLower": "string", "toObject": "object", "union": "object", "uniqueString": "string",
     # Decorators.
-    "allowed": "", "description": "", "maxLength": "", "maxValue": "", "minLength": "", "minValue": "", "secure": "",
+    "allowed": "", "batchSize": "", "description": "", "maxLength": "", "maxValue": "", "minLength": "", "minValue": "", "secure": "",
 }  # fmt: skip
 """Functions of Bicep that may be used here and what they return, '' if that depends. Not among them on purpose:
 `utcNow` and `newGuid`, which make a second deployment differ from the first."""

@@ -326,6 +326,8 @@ def test_a_tunnel_that_stays_down_when_its_gateway_is_up_again_is_told() -> None
     assert {row["RemoteIP"] for row in still if row["Scope"] == "Tunnel"} == {stays}
     found = alerts(rows, "outage", after=timedelta())
     assert [(alert.values[2], alert.resolved is None) for alert in found] == [("", False), (stays, True)]
+    up_again = next(at(row) for row in rows if row["Scope"] == "Gateway" and row["State"] == "Resolved")
+    assert timedelta() <= found[1].fired - up_again <= timedelta(minutes=1)
 
 
 def test_advisories_raise_a_ticket_if_they_are_worth_one() -> None:

@@ -93,6 +93,8 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
   }
 }
 
+// One after the other: they change the same subnet.
+@batchSize(1)
 module privateEndpoints 'private-endpoint.bicep' = [for endpoint in endpoints: {
   name: 'private-endpoint-${endpoint.group}'
   params: {

@@ -13,6 +13,8 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existin
   name: workspaceName
 }
 
+// One after the other: a workspace takes one change of its tables at a time.
+@batchSize(1)
 resource customTables 'Microsoft.OperationalInsights/workspaces/tables@2023-09-01' = [for table in tables: {
   parent: workspace
   name: table.name
