@@ -393,6 +393,15 @@ BATCH = {
         ("lagging", [SELF], False),
         ("lagging", [SELF | {"LagSeconds": 901.0}], True),
         ("lagging", [SELF | {"LagSeconds": 901.0}, SELF | {"TimeGenerated": "2026-03-02T10:01:00Z"}], False),
+        # Two regions write into one table: one that is well does not hide the other.
+        (
+            "lagging",
+            [
+                SELF | {"Instance": "a", "LagSeconds": 901.0},
+                SELF | {"Instance": "b", "TimeGenerated": "2026-03-02T10:01:00Z"},
+            ],
+            True,
+        ),
         ("lagging", [SELF | {"OldestUndelivered": "2026-03-02T09:44:59Z"}], True),
         ("lagging", [SELF | {"OldestUndelivered": "2026-03-02T09:45:01Z"}], False),
         ("put-aside", [SELF, BATCH], False),
