@@ -14,8 +14,20 @@ type resourceNames = {
   @description('Event Hubs namespace, unique in Azure: 6 to 50 letters, digits and hyphens.')
   eventHubsNamespace: string?
 
+  @description('Event hub that the gateways stream to.')
+  hub: string?
+
+  @description('Event hub for bodies that cannot be decoded.')
+  deadLetterHub: string?
+
+  @description('Consumer group of the app.')
+  consumerGroup: string?
+
   @description('Storage account of the app, unique in Azure: 3 to 24 lower-case letters and digits.')
   storageAccount: string?
+
+  @description('Table that the app keeps its facts in: 3 to 63 letters and digits, a letter first.')
+  table: string?
 
   @description('Functions app, unique in Azure: 2 to 60 letters, digits and hyphens.')
   functionApp: string?
@@ -176,7 +188,11 @@ var token = uniqueString(resourceGroup().id, location)
 var use = union(
   {
     eventHubsNamespace: '${prefix}-${token}'
+    hub: 'vpn-logs'
+    deadLetterHub: 'dead-letters'
+    consumerGroup: 'ikestream'
     storageAccount: '${prefix}${token}'
+    table: 'ikestream'
     functionApp: '${prefix}-${token}'
     plan: '${prefix}-${token}'
     appIdentity: '${prefix}-app-${token}'
@@ -191,11 +207,6 @@ var use = union(
   },
   names
 )
-var hubs = {
-  logs: 'vpn-logs'
-  deadLetters: 'dead-letters'
-  consumerGroup: 'ikestream'
-}
 var tables = [
   loadJsonContent('tables/IkeDiagnosis.json')
   loadJsonContent('tables/IkeStreamHealth.json')
@@ -224,9 +235,9 @@ module eventHubs 'modules/event-hubs.bicep' = {
     location: location
     tags: tags
     name: use.eventHubsNamespace
-    hubName: hubs.logs
-    deadLetterHubName: hubs.deadLetters
-    consumerGroupName: hubs.consumerGroup
+    hubName: use.hub
+    deadLetterHubName: use.deadLetterHub
+    consumerGroupName: use.consumerGroup
     maximumThroughputUnits: maximumThroughputUnits
     isPrivate: privateNetwork
   }
@@ -240,7 +251,7 @@ module gatewayLogs 'modules/gateway-logs.bicep' = [for id in gatewayIds: {
     gatewayId: id
     categories: logCategories
     authorizationRuleId: eventHubs.outputs.authorizationRuleId
-    hubName: hubs.logs
+    hubName: use.hub
     workspaceId: keepRawLogs ? workspace : ''
   }
   dependsOn: [newWorkspace]
@@ -252,7 +263,7 @@ module storage 'modules/storage.bicep' = {
     location: location
     tags: tags
     name: use.storageAccount
-    tableName: 'ikestream'
+    tableName: use.table
     isZoneRedundant: zoneRedundant
     isPrivate: privateNetwork
   }
@@ -324,9 +335,9 @@ module appSettings 'modules/app-settings.bicep' = {
     storageAccountName: storage.outputs.name
     tableName: storage.outputs.tableName
     eventHubsHostName: eventHubs.outputs.hostName
-    hubName: hubs.logs
-    deadLetterHubName: hubs.deadLetters
-    consumerGroupName: hubs.consumerGroup
+    hubName: use.hub
+    deadLetterHubName: use.deadLetterHub
+    consumerGroupName: use.consumerGroup
     applicationInsightsName: applicationInsights.outputs.name
     dataCollectionRuleId: dcr
     webhooks: webhooks
@@ -425,8 +436,8 @@ module rolesHere 'modules/roles.bicep' = {
     appPrincipalId: identities.outputs.appPrincipalId
     storageAccountName: storage.outputs.name
     eventHubsNamespaceName: eventHubs.outputs.namespaceName
-    hubName: hubs.logs
-    deadLetterHubName: hubs.deadLetters
+    hubName: use.hub
+    deadLetterHubName: use.deadLetterHub
     applicationInsightsName: applicationInsights.outputs.name
     drillPrincipalIds: drillPrincipalIds
   }
@@ -461,7 +472,7 @@ output functionAppName string = app.outputs.name
 output eventHubsHostName string = eventHubs.outputs.hostName
 
 @description('Event hub that the gateways stream to, for the drill.')
-output eventHubName string = hubs.logs
+output eventHubName string = use.hub
 
 @description('Workspace with the tables; name it in later regions.')
 output workspaceId string = workspaceFacts.outputs.id

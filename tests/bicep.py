@@ -263,7 +263,7 @@ def misfits(file: File) -> list[str]:
             want, have = _base(takes[name].type, read(path)), type_of(given[name], file)
             if have and want != have:
                 wrong.append(f"{module.name}: {name} is {want}, given {have}")
-            if _secret(given[name], file) and "secure" not in takes[name].decorators:
+            if is_secret(given[name], file) and "secure" not in takes[name].decorators:
                 wrong.append(f"{module.name}: {name} is given a secret and is not secure")
     for node in walk(file.root):
         asked = _output(node)
@@ -290,7 +290,7 @@ def _output(node: Node) -> tuple[str, str] | None:
     return text(inner.named_children[0]).partition("[")[0], name
 
 
-def _secret(node: Node, file: File) -> bool:
+def is_secret(node: Node, file: File) -> bool:
     """Whether the value is, or is made of, a secret. That one is empty or not is none."""
     for name, use in uses(node):
         call = use.parent.parent if use.parent is not None and use.parent.type == "arguments" else None
@@ -299,7 +299,7 @@ def _secret(node: Node, file: File) -> bool:
         if name in file.parameters and "secure" in file.parameters[name].decorators:
             return True
         value = file.variables[name].value if name in file.variables else None
-        if value is not None and _secret(value, file):
+        if value is not None and is_secret(value, file):
             return True
     return False
 
