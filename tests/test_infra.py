@@ -277,14 +277,15 @@ ROLE_NAMES = {
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "73c42c96-874c-492b-b04d-ab87d138a893": "Log Analytics Reader",
 }
-HUB = "Microsoft.EventHub/namespaces/eventhubs"
+HUB = "Microsoft.EventHub/namespaces/eventhubs hubName"
+DEAD_LETTERS = "Microsoft.EventHub/namespaces/eventhubs deadLetterHubName"
 RULE = "Microsoft.Insights/dataCollectionRules"
 ACCOUNT = "Microsoft.Storage/storageAccounts"
 # What the code says when it calls an API -> the right it takes, and on what.
 CALLS = {
     r"EventHubConsumerClient": ("Azure Event Hubs Data Receiver", HUB),
     r"event_hub_message_trigger": ("Azure Event Hubs Data Receiver", HUB),
-    r"EventHubProducerClient": ("Azure Event Hubs Data Sender", HUB),
+    r"EventHubProducerClient": ("Azure Event Hubs Data Sender", DEAD_LETTERS),
     r"azure\.data\.tables": ("Storage Table Data Contributor", ACCOUNT),
     r"azure\.monitor\.ingestion|dataCollectionRules": ("Monitoring Metrics Publisher", RULE),
 }
@@ -308,7 +309,8 @@ def assignments() -> set[tuple[str, str, str]]:
             role = ROLES.variables[bicep.text(held["roleDefinitionId"])].value
             assert role is not None
             guid = bicep.literal(role.named_children[1].named_children[1])
-            found.add((bicep.text(held["principalId"]), ROLE_NAMES[guid], scope.type))
+            on = f"{scope.type} {bicep.text(scope.properties()['name'])}" if "/eventhubs" in scope.type else scope.type
+            found.add((bicep.text(held["principalId"]), ROLE_NAMES[guid], on))
     return found
 
 

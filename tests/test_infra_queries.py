@@ -159,6 +159,16 @@ def test_a_rule_keeps_the_documented_limits(rule: Rule) -> None:
     assert len(rule.query.encode()) < 64 * 1024
 
 
+def test_incidents_are_looked_for_every_minute_over_two_days() -> None:
+    for name in ("outage", "advisory", "many-open"):
+        assert (rules()[name].frequency, rules()[name].window) == (1, timedelta(days=2))
+    alone = bicep.members(
+        bicep.read(INFRA / "modules/alert-rules.bicep").resources["alertRules"].properties()["properties"]
+    )
+    assert "numberOfEvaluationPeriods: 1\n" in bicep.text(alone["criteria"])
+    assert bicep.text(alone["autoMitigate"]) == "true"
+
+
 def test_no_more_rules_look_every_minute_than_a_subscription_has() -> None:
     assert 0 < sum(rule.frequency == 1 for rule in rules().values()) <= 100
 
@@ -455,12 +465,17 @@ def two_outages() -> list[Row]:
 
 
 def test_open_incidents_are_those_whose_last_revision_says_so() -> None:
-    rows = two_outages()
-    answer = workspace_of(*rows).query(QUERIES["open-incidents.kql"], now=after(rows))
-    outages = [row for row in answer if row["Severity"] == "Critical"]
-    assert [row["RemoteIP"] for row in outages] == ["203.0.113.8"]
-    assert outages[0]["FirstSeen"] == clock(2026, 3, 2, 13)
-    assert answer[0]["Severity"] == "Critical"  # the worst first
+    rows = [row for row in two_outages() if row["TimeGenerated"] < "2026-03-02T14"]
+    assert {row["State"] for row in rows} == {"Open", "Resolved"}
+    lesser = in_order(faults.pfs_at_rekey(Lab(3)).records)[0] | {"FirstSeen": "2026-03-02T09:00:00.000Z"}
+    assert (lesser["State"], lesser["Severity"]) == ("Open", "Warning")
+    drill = rows[-1] | {"IncidentId": "drill", "Drill": True}
+
+    answer = workspace_of(lesser, *rows, drill).query(QUERIES["open-incidents.kql"], now=clock(2026, 3, 2, 14))
+
+    assert [row["RemoteIP"] for row in answer] == ["203.0.113.8", lesser["RemoteIP"]]  # the worst first
+    assert [row["Severity"] for row in answer] == ["Critical", "Warning"]
+    assert answer[0]["FirstSeen"] == clock(2026, 3, 2, 13)
 
 
 def test_the_story_of_a_tunnel_is_told_in_order() -> None:
