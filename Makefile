@@ -42,6 +42,8 @@ $(READY): pyproject.toml requirements.txt
 # What only the tests need. Microsoft's worker library wants Python 3.13, but runs on 3.11. Proton is built from source,
 # which takes a C compiler and half a minute; without it the tests against a local hub are skipped, and say so. So are
 # those against a storage account without Azurite, which needs Node; newer versions of it want a newer Node than 20.
+# Those of infra/ use Microsoft's KQL binder (Node), DuckDB to execute queries, and checkov, a quarter of a gigabyte in a folder of its
+# own, because it pins what the app does not; each is skipped without its tool, and says so.
 emulators: $(EMULATORS)
 
 $(EMULATORS): $(READY)
