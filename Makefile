@@ -42,13 +42,17 @@ $(READY): pyproject.toml requirements.txt
 # What only the tests need. Microsoft's worker library wants Python 3.13, but runs on 3.11. Proton is built from source,
 # which takes a C compiler and half a minute; without it the tests against a local hub are skipped, and say so. So are
 # those against a storage account without Azurite, which needs Node; newer versions of it want a newer Node than 20.
+# Those of infra/ use Microsoft's KQL binder (Node), DuckDB to execute queries, and checkov, a quarter of a gigabyte in a folder of its
+# own, because it pins what the app does not; each is skipped without its tool, and says so.
 emulators: $(EMULATORS)
 
 $(EMULATORS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check azurefunctions-extensions-base grpcio-tools
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check python-qpid-proton
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps azure-functions-runtime==1.3.0
-	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0
+	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0 @kusto/language-service-next@12.4.1
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check duckdb duckdb-kql
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/checkov --upgrade checkov==3.3.30
 	@touch $(EMULATORS)
 
 clean:

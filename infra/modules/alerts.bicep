@@ -1,0 +1,120 @@
+// What alerts are raised: three about incidents, five about the monitor itself. Each fires for every row that its query
+// in infra/queries/alerts returns.
+
+@description('Region: that of the workspace.')
+param location string
+
+@description('Tags of every resource.')
+param tags object
+
+@description('What the names of the rules begin with.')
+param prefix string
+
+@description('Resource id of the workspace.')
+param workspaceId string
+
+@description('Resource id of the identity that the rules query with.')
+param identityId string
+
+@description('Resource ids of the action groups that are told.')
+param actionGroupIds array
+
+@description('How often the rules about incidents look, as an ISO 8601 duration.')
+param frequency string
+
+// An open incident is told again every six hours, so two days lose none. Severity: 0 critical to 4 verbose.
+var rules = [
+  {
+    name: 'outage'
+    title: 'VPN outage'
+    description: 'A tunnel or a gateway is down. The row in IkeDiagnosis_CL says since when, why and what to do.'
+    severity: 1
+    query: loadTextContent('../queries/alerts/outage.kql')
+    perIncident: true
+    frequency: frequency
+    window: 'P2D'
+  }
+  {
+    name: 'advisory'
+    title: 'VPN advisory'
+    description: 'A tunnel works, but something about it deserves a ticket before it becomes an outage.'
+    severity: 3
+    query: loadTextContent('../queries/alerts/advisory.kql')
+    perIncident: true
+    frequency: frequency
+    window: 'P2D'
+  }
+  {
+    name: 'many-open'
+    title: 'More than 300 open VPN incidents'
+    description: 'Azure raises at most 300 alerts of a rule at a time: the rules for outages and advisories do not show all.'
+    severity: 0
+    query: loadTextContent('../queries/alerts/many-open.kql')
+    perIncident: false
+    frequency: frequency
+    window: 'P2D'
+  }
+  {
+    name: 'silent'
+    title: 'ikestream is silent'
+    description: 'The app has written no row about itself for 15 minutes: no outage would be told.'
+    severity: 1
+    query: loadTextContent('../queries/alerts/silent.kql')
+    perIncident: false
+    frequency: 'PT5M'
+    window: 'PT15M'
+  }
+  {
+    name: 'lagging'
+    title: 'ikestream lags behind'
+    description: 'What the app judges is more than 15 minutes old, or what it told has been undelivered for so long.'
+    severity: 2
+    query: loadTextContent('../queries/alerts/lagging.kql')
+    perIncident: false
+    frequency: 'PT5M'
+    window: 'PT15M'
+  }
+  {
+    name: 'put-aside'
+    title: 'ikestream has put events aside'
+    description: 'Bodies went to the dead-letter hub, or a gateway is parked because its facts cannot be stored.'
+    severity: 2
+    query: loadTextContent('../queries/alerts/put-aside.kql')
+    perIncident: false
+    frequency: 'PT15M'
+    window: 'PT1H'
+  }
+  {
+    name: 'unread'
+    title: 'ikestream cannot read some lines'
+    description: 'The logs hold lines of a shape that the app does not know. Verdicts stand, but may miss evidence.'
+    severity: 3
+    query: loadTextContent('../queries/alerts/unread.kql')
+    perIncident: false
+    frequency: 'PT1H'
+    window: 'P1D'
+  }
+  {
+    name: 'refused-rows'
+    title: 'Rows of ikestream were refused'
+    description: 'The data collection rule took rows and dropped them: table, rule and app are not of the same version.'
+    severity: 1
+    query: loadTextContent('../queries/alerts/refused-rows.kql')
+    perIncident: false
+    frequency: 'PT5M'
+    window: 'PT1H'
+  }
+]
+
+module alertRules 'alert-rules.bicep' = {
+  name: 'alert-rules'
+  params: {
+    location: location
+    tags: tags
+    prefix: prefix
+    workspaceId: workspaceId
+    identityId: identityId
+    actionGroupIds: actionGroupIds
+    rules: rules
+  }
+}
