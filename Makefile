@@ -5,13 +5,19 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EMULATORS := $(VENV)/.emulators
 
-.PHONY: run test emulators lint format expectations fuzz clean
+.PHONY: run test soak emulators lint format expectations fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m ikestream diagnose ikestream/data/samples
 
 test: $(EMULATORS) lint
 	$(BIN)/python -m pytest --numprocesses auto
+
+# The simulation of tests/test_monitor.py over many more seeds than `make test` takes; SEEDS=first:last.
+SEEDS ?= 0:10000
+
+soak: $(READY)
+	$(BIN)/python -m tests.simulation $(SEEDS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

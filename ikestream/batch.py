@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from ikestream.envelope import BadEnvelope, decode
 from ikestream.estate import Estate
-from ikestream.events import IkeEvent, Kind
+from ikestream.events import Category, IkeEvent, Kind
 from ikestream.grammar import MAX_LINE, read
 from ikestream.times import FUTURE_TOLERANCE
+from ikestream.timestamps import iso
 
 MAX_PARCEL = 500_000
 """Bytes of events in one parcel: however badly it compresses, it fits into one document of a store."""
@@ -132,6 +135,39 @@ def _pile(events: Iterable[IkeEvent]) -> Iterator[list[IkeEvent]]:
         size += weight
     if pile:
         yield pile
+
+
+def bodies(events: Sequence[IkeEvent]) -> Iterator[bytes]:
+    """Yield hub bodies that read as `events`, each small enough for a hub: what is set aside can be sent again."""
+    records: list[bytes] = []
+    for event in events:
+        records.append(orjson.dumps(_record(event)))
+        if sum(map(len, records)) > MAX_PARCEL // 2:
+            yield _body(records)
+            records = []
+    if records:
+        yield _body(records)
+
+
+def _body(records: Sequence[bytes]) -> bytes:
+    return b'{"records":[' + b",".join(records) + b"]}"
+
+
+def _record(event: IkeEvent) -> dict[str, object]:
+    remote = f"{event.remote}:{event.remote_port}" if event.remote_port else event.remote
+    properties = {"instance": event.instance, "message": event.message}
+    if event.category is not Category.IKE:
+        properties["remoteIP"] = remote
+    if event.category is Category.TUNNEL:
+        status = {Kind.TUNNEL_UP: "Connected", Kind.TUNNEL_DOWN: "Disconnected"}.get(event.kind, "")
+        properties |= {"status": status, "stateChangeReason": event.text}
+    return {
+        "time": iso(event.at or 0),
+        "resourceId": event.gateway,
+        "category": event.category.value,
+        "operationName": event.name if event.category is not Category.IKE else "",
+        "properties": properties,
+    }
 
 
 def take(estate: Estate, parcel: Parcel) -> None:

@@ -22,8 +22,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import orjson
+
 from ikestream import codec, keeping
-from ikestream.batch import Parcel, take
+from ikestream.batch import Parcel, bodies, take
 from ikestream.estate import Estate, Partition, Scope
 from ikestream.inbox import INBOX
 from ikestream.incident import Row, Told, Why
@@ -31,7 +33,7 @@ from ikestream.keeping import ITSELF, Pending
 from ikestream.sinks import Posting, Sink
 from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, Unavailable
 from ikestream.tick import conclude
-from ikestream.times import BUDGET, LEASE, LEASE_LEFT, SECOND, STANDBY
+from ikestream.times import BUDGET, LEASE, LEASE_LEFT, PARKED, SECOND, STANDBY
 
 FORMAT = 1
 """Of what is kept. Who meets a higher one touches nothing: what newer code wrote stays as it is."""
@@ -77,15 +79,19 @@ class Ticked:
     refused: int = 0
     lost_races: int = 0
     parked: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0  # revisions that a sink has not accepted
     unseen: list[str] = field(default_factory=list)  # partitions of which nothing was ever read
     trouble: list[str] = field(default_factory=list)  # one line each, no secret
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A row that a sink refused for good, or a parcel that cannot be kept: for the dead letters."""
+    """What is set aside for good, for the dead letters: a row that a sink refused, or records that cannot be kept.
 
-    kind: str  # row, records
+    `body` is the row as JSON, a hub body that reads as those records did, or what stands in the inbox and cannot be read.
+    """
+
+    kind: str  # row, records, parcel
     body: bytes
     reason: str
 
@@ -120,6 +126,7 @@ class Monitor:
         self._heads, self._unreachable, self._dead, self._rules = heads, unreachable, dead_letters, rules
         self._state, self._etag = TickState(), ""
         self._waits: dict[str, int] = {}  # sink -> ms before which it wants no more
+        self._owed: dict[str, dict[str, tuple[str, int]]] = {}  # sink -> incident -> gateway, revision sent, not marked
         self._failures: dict[str, int] = {}  # gateway -> ticks in a row in which it could not be committed
         self._forget()
 
@@ -131,22 +138,32 @@ class Monitor:
         self._etags: dict[str, dict[str, str]] = {}  # gateway -> row -> version
         self._digests: dict[tuple[str, str], bytes] = {}
         self._unsure: set[str] = set()  # gateways of which is not known what the store holds
-        self._gaps: set[tuple[str, int, int]] = set()
+        self._unreadable: dict[str, str] = {}  # those of them with a document that cannot be read -> which, and why
 
     async def tick(self) -> Ticked:
         """Do everything that is to be done now. Raises nothing for what store, hub or sinks do."""
         seen = Ticked()
         try:
+            await self._make_good()
             seen.held = await self._hold()
             if seen.held:
                 await self._turn(seen)
         except Conflict:
             seen.lost_races += 1
             self._forget()
+            try:
+                await self._make_good()
+            except Unavailable as why:
+                seen.trouble.append(f"store: {why}")
         except Unavailable as why:
             seen.trouble.append(f"store: {why}")
             self._forget()
         return seen
+
+    @property
+    def owes(self) -> bool:
+        """Whether it sent messages under a lease that is over, and does not know yet that nobody sent newer ones."""
+        return any(self._owed.values()) and not self._lasts()
 
     async def _turn(self, seen: Ticked) -> None:
         now = self._clock()  # before the hub is asked: what is enqueued while it answers is later
@@ -165,9 +182,11 @@ class Monitor:
             seen.watermark = self.estate.watermark(heads, now)
             if seen.watermark is not None:
                 self._conclude(seen.watermark, seen)
-        committed = await self._commit(seen)
-        await self._clear(parcels, committed, seen)
+        failed, stuck = await self._commit(seen)
+        await self._note_stuck(stuck, seen)
+        await self._clear(parcels, failed, seen)
         await self._deliver(seen)
+        seen.waiting = sum(map(len, self.outbox.values()))
         seen.parked = dict(self._state.parked)
 
     # --- the lease ------------------------------------------------------------------------------------------------
@@ -221,7 +240,8 @@ class Monitor:
         """Read everything that is kept."""
         keys = [codec.unpack(document.body, str) async for document in self._store.read(GATEWAYS)]
         for key in keys:
-            await self._load_gateway(key)
+            if key not in self._state.parked:
+                await self._load_gateway(key)
 
     async def _load_gateway(self, key: str) -> None:
         found = {_remote(d): d async for d in self._store.read(partition_of(key))}
@@ -229,13 +249,20 @@ class Monitor:
         bad = keeping.unpack(self.estate, self.outbox, key, {remote: d.body for remote, d in found.items()})
         for remote, document in found.items():
             self._digests[key, remote] = _digest(document.body)
+        self._unreadable.pop(key, None)
         if bad:
             self.estate.remove(key)
             self._unsure.add(key)  # whoever can read it, mend it
+            row, why = min(bad.items())
+            self._unreadable[key] = f"document {_row(row)}: {why}"
 
     async def _reload(self, seen: Ticked) -> None:
-        """Read anew the gateways of which is not known what the store holds."""
-        for key in sorted(self._unsure):
+        """Read anew the gateways of which is not known what the store holds, and those that were parked long enough."""
+        now = self._clock()
+        for key in [key for key, since in self._state.parked.items() if now >= since + PARKED]:
+            del self._state.parked[key]
+            self._unsure.add(key)
+        for key in sorted(self._unsure - self._state.parked.keys()):
             self.estate.remove(key)
             self.outbox = {scope: pending for scope, pending in self.outbox.items() if scope.gateway != key}
             try:
@@ -244,6 +271,8 @@ class Monitor:
             except Unavailable as why:
                 self._unsure.add(key)
                 seen.trouble.append(f"store: {why}")
+            if key in self._unreadable:
+                seen.trouble.append(f"store: gateway {key}: {self._unreadable[key]}")
 
     async def _learn(self, seen: Ticked) -> tuple[list[tuple[str, Parcel]], bool]:
         """Learn what is in the inbox; return the parcels with their rows, and whether there are no others."""
@@ -253,9 +282,12 @@ class Monitor:
         async for document in self._store.read(INBOX):
             try:
                 parcel = codec.unpack(document.body, Parcel)
-            except codec.BadState as why:  # it stays, for whoever can read it
+            except codec.BadState as why:
                 seen.trouble.append(f"inbox {document.row}: {why}")
-                complete = False
+                if await self._bury([Refused("parcel", document.body, f"inbox {document.row}: {why}")], seen):
+                    await self._store.write(INBOX, [Delete(document.row)])
+                else:  # what it says is not read
+                    complete = False
                 continue
             parcels.append((document.row, parcel))
             if parcel.gateway not in self._unsure and parcel.gateway not in self._state.parked:
@@ -269,29 +301,17 @@ class Monitor:
         return parcels, complete
 
     def _note_read(self, parcels: Iterable[Parcel]) -> None:
-        """Note how far each partition has been read.
+        """Note how far each partition has been read: up to the last batch of which every parcel was seen.
 
-        While pages of the inbox are read others are posted: a batch may be seen whose predecessor was posted behind
-        the reader's back. A batch that follows upon what was read counts; one after a gap (the first of all, or after
-        lost retention) counts when it is seen for the second time, for by then its predecessors would have been seen:
-        they stand before it in the inbox.
+        Partitions are posted in order, and the inbox is read in order: whatever stands before a batch that was seen has
+        been seen, too, now or earlier, even if others are posted while pages are read.
         """
         numbers: dict[tuple[str, int, int], set[int]] = {}
-        whole: dict[tuple[str, int, int], Parcel] = {}
         for parcel in parcels:
-            batch = parcel.partition, parcel.first, parcel.last
-            numbers.setdefault(batch, set()).add(parcel.number)
-            if len(numbers[batch]) == parcel.of:
-                whole[batch] = parcel
-        gaps: set[tuple[str, int, int]] = set()
-        for batch, parcel in sorted(whole.items(), key=lambda item: item[0]):
-            reached = self.estate.partitions.get(parcel.partition)
-            follows = parcel.first == 0 or (reached is not None and parcel.first <= reached.sequence_number + 1)
-            if follows or batch in self._gaps:
+            batch = numbers.setdefault((parcel.partition, parcel.first, parcel.last), set())
+            batch.add(parcel.number)
+            if len(batch) == parcel.of:
                 self.estate.read(parcel.partition, parcel.last, parcel.enqueued)
-            else:
-                gaps.add(batch)
-        self._gaps = gaps
 
     def _conclude(self, watermark: int, seen: Ticked) -> None:
         for scope, telling in conclude(self.estate, watermark):
@@ -302,9 +322,14 @@ class Monitor:
 
     # --- commit ---------------------------------------------------------------------------------------------------
 
-    async def _commit(self, seen: Ticked) -> set[str]:
-        """Write what has changed; return the gateways of which the store does not hold what is known. Raises `Conflict`."""
+    async def _commit(self, seen: Ticked) -> tuple[set[str], set[str]]:
+        """Write what has changed. Raises `Conflict`.
+
+        Returns the gateways of which the store does not hold what is known, and those of which it is not for want of
+        the store: it took others, or would never take this, or what it holds cannot be read.
+        """
         failed: set[str] = set()
+        stuck: set[str] = set(self._unreadable)
         changed: dict[str, set[str]] = {}
         for scope in self.estate.changed or ():
             changed.setdefault(scope.gateway, set()).add(scope.remote)
@@ -316,17 +341,28 @@ class Monitor:
             try:
                 await self._commit_gateway(key, remotes)
                 committed += 1
-                self._failures.pop(key, None)
             except (Unavailable, TooLarge) as why:
                 seen.trouble.append(f"store: {why}")
                 failed.add(key)
                 self._unsure.add(key)
-                self._failures[key] = self._failures.get(key, 0) + 1
-        if committed and self._dead is not None:
-            for key in failed:
-                if self._failures[key] >= PARKED_AFTER:
-                    self._state.parked[key] = self._clock()
-        return failed
+                if isinstance(why, TooLarge):
+                    stuck.add(key)
+        return failed, stuck | failed if committed else stuck
+
+    async def _note_stuck(self, stuck: set[str], seen: Ticked) -> None:
+        """Park the gateways that have been stuck for a while: one must not hold up the inbox for all. Raises `Conflict`."""
+        self._failures = {key: self._failures.get(key, 0) + 1 for key in stuck}
+        parked = [key for key, times in self._failures.items() if times >= PARKED_AFTER]
+        if not parked or self._dead is None:
+            return
+        for key in parked:
+            del self._failures[key]
+            self._unsure.add(key)
+            self._unreadable.pop(key, None)
+            self._state.parked[key] = self._clock()
+            self.estate.remove(key)
+            seen.trouble.append(f"parked: the gateway {key} cannot be committed; its records go to the dead letters")
+        await self._write_state()
 
     async def _commit_gateway(self, key: str, remotes: set[str]) -> None:
         known = self._etags.setdefault(key, {})
@@ -373,8 +409,8 @@ class Monitor:
         seen.left = len(parcels) - len(done)
 
     async def _park(self, parcel: Parcel, seen: Ticked) -> bool:
-        reason = f"the gateway {parcel.gateway} cannot be committed"
-        return await self._bury([Refused("records", codec.pack(parcel, Parcel), reason)], seen)
+        reason = f"the gateway {parcel.gateway} is parked: what is known of it cannot be kept"
+        return await self._bury([Refused("records", body, reason) for body in bodies(parcel.events)], seen)
 
     async def _bury(self, refused: Sequence[Refused], seen: Ticked) -> bool:
         if self._dead is None:
@@ -390,10 +426,9 @@ class Monitor:
 
     async def _deliver(self, seen: Ticked) -> None:
         """Send what waits, sink by sink, and mark it."""
-        sent: dict[str, dict[str, int]] = {}
         for sink in self._sinks:
             if not self._lasts():
-                return
+                break  # what was sent is marked all the same
             if self._clock() < self._waits.get(sink.name, 0):
                 continue
             waiting = [
@@ -405,10 +440,10 @@ class Monitor:
             ]
             if not waiting:
                 continue
-            newest = {p.posting.key[0]: p.posting.key[1] for _, p in waiting}  # within a scope in order of revision
-            postings = [
-                p.posting for _, p in waiting if not sink.messages or newest[p.posting.key[0]] == p.posting.key[1]
-            ]
+            postings = [p.posting for _, p in waiting] if not sink.messages else self._news(waiting)
+            if sink.messages:
+                gateways = {p.posting.key[0]: scope.gateway for scope, p in waiting}
+                self._owed[sink.name] = {i: (gateways[i], revision) for i, revision in (p.key for p in postings)}
             receipt = await sink.send(postings)
             if receipt.trouble:
                 seen.trouble.append(f"{sink.name}: {receipt.trouble}")
@@ -421,35 +456,58 @@ class Monitor:
                     done.add(posting.key)
                     seen.refused += 1
             seen.delivered += len(receipt.accepted)
+            heard = dict(done) if sink.messages else {}
             for scope, pending in waiting:
                 incident, revision = pending.posting.key
-                superseded = sink.messages and revision < newest[incident] and (incident, newest[incident]) in done
-                if (incident, revision) in done or superseded:
+                if (incident, revision) in done or revision <= heard.get(incident, 0):
                     pending.left.discard(sink.name)
                     self.estate.note_change(scope)
-            if sink.messages:
-                sent[sink.name] = dict(receipt.accepted)
         for scope in [s for s in self.estate.changed or () if s in self.outbox]:
             self.outbox[scope] = [pending for pending in self.outbox[scope] if pending.left]
             if not self.outbox[scope]:
                 del self.outbox[scope]
-        try:
-            await self._commit(seen)
-        except Conflict:
-            await self._make_good(sent)
-            raise
+        failed, _ = await self._commit(seen)
+        for sent in self._owed.values():  # whatever is marked, nobody has gone on
+            for incident in [i for i, (gateway, _) in sent.items() if gateway not in failed]:
+                del sent[incident]
 
-    async def _make_good(self, sent: dict[str, dict[str, int]]) -> None:
-        """Somebody else went on while this worker was sending: send the newest of what it has sent, until that is it."""
-        keys = sorted(self._etags)
-        while any(sent.values()):
-            newest = {told.incident_id: told.row for key in keys for told in await self._told(key)}
-            for sink in self._sinks:
-                ours = sent.pop(sink.name, {})
-                later = [newest[i] for i, revision in ours.items() if i in newest and newest[i]["Revision"] > revision]
-                if later:
-                    receipt = await sink.send([Posting(row, Why.CHANGED) for row in later])
-                    sent[sink.name] = dict(receipt.accepted)
+    def _news(self, waiting: Iterable[tuple[Scope, Pending]]) -> list[Posting]:
+        """Return the newest revision of each incident that somebody has to hear of, whichever of its revisions said so.
+
+        The newest, even if by itself it would be none of people's business: who looks again after a lost race sends
+        that, too, and what follows upon it must not be older. Nobody heard yet that an incident opened if the revision
+        that should have said so waits among others.
+        """
+        news: dict[str, Posting] = {}
+        for scope, pending in waiting:
+            posting, incident = pending.posting, pending.posting.key[0]
+            why = posting.why
+            if incident in news and news[incident].why is Why.OPENED and why is Why.CHANGED:
+                why = Why.OPENED
+            newest = (told.row for told in self.estate.ledger(scope).told if told.incident_id == incident)
+            news[incident] = Posting(next(newest, posting.row), why)
+        return list(news.values())
+
+    async def _make_good(self) -> None:
+        """Somebody else may have gone on while this worker was sending: send the newest of what it sent, until that is it.
+
+        Also if nobody knows whether it came. Raises `Unavailable`; what is owed then is tried with the next tick.
+        """
+        for sink in self._sinks:
+            owed = self._owed.get(sink.name, {})
+            while owed:
+                told = [t for key in sorted({gateway for gateway, _ in owed.values()}) for t in await self._told(key)]
+                newest = {t.incident_id: t.row for t in told}
+                for incident, (_, revision) in list(owed.items()):
+                    if incident not in newest or newest[incident]["Revision"] <= revision:
+                        del owed[incident]
+                if not owed:
+                    break
+                receipt = await sink.send([Posting(newest[incident], Why.CHANGED) for incident in owed])
+                for incident, revision in receipt.accepted:
+                    owed[incident] = owed[incident][0], revision
+                if len(receipt.accepted) < len(owed):
+                    break
 
     async def _told(self, key: str) -> list[Told]:
         """Return what the store says was told of a gateway and its tunnels."""
@@ -459,7 +517,7 @@ class Monitor:
 
 
 def _refused(row: Row, sink: str, reason: str) -> Refused:
-    return Refused("row", codec.pack(row, dict[str, object]), f"{sink}: {reason}")
+    return Refused("row", orjson.dumps(row), f"{sink}: {reason}")
 
 
 def _row(remote: str) -> str:

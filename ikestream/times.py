@@ -104,5 +104,8 @@ LEASE_LEFT = 25 * SECOND
 BUDGET = 45 * SECOND
 """A tick that has read for so long stops reading, and goes on with the next one."""
 
+PARKED = HOUR
+"""So long a gateway that cannot be committed is left alone before it is tried again."""
+
 STANDBY = 10 * MINUTE
 """So long after newer rules last ticked, older ones keep still; then they were rolled back to, and take over."""
