@@ -1,0 +1,212 @@
+"""What cannot be used goes to a hub of its own, whole, or the caller fails: with the real SDK against a local hub."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import orjson
+import pytest
+from proton import Message
+
+from ikestream import batch, codec, settings
+from ikestream import dead_letters as module
+from ikestream.batch import Delivery, Parcel
+from ikestream.dead_letters import DeadLetterHub, bodies
+from ikestream.envelope import decode
+from ikestream.events import IkeEvent
+from ikestream.grammar import MAX_LINE, read
+from ikestream.lab import FAULTS, HEALTHY, Lab, wrap
+from ikestream.monitor import Refused
+from ikestream.stores import Unavailable
+from tests.emulators.hub import KEY, LocalHub
+
+LIMIT = 1024 * 1024
+"""Bytes of one event, of which the local hub says nothing: the SDK's own."""
+ENQUEUED = 1_772_445_600_123  # 2026-03-02T10:00:00.123Z
+
+
+@pytest.fixture
+def local() -> Iterator[LocalHub]:
+    with LocalHub({"vpn": 2, "dead": 1}) as local:
+        yield local
+
+
+def configured(local: LocalHub, hub: str = "dead", more: str = "") -> settings.Settings:
+    return settings.load(
+        {
+            settings.CONNECTION: local.connection_string() + more,
+            settings.HUB_NAME: "vpn",
+            settings.CONSUMER_GROUP: "ikestream",
+            settings.DEAD_LETTER_HUB: hub,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Found:
+    body: bytes
+    properties: dict[str, Any]
+
+
+def found(local: LocalHub, hub: str = "dead") -> list[Found]:
+    """What stands in a hub, read with Proton: not by the code under test."""
+    letters = []
+    for partition in local.hubs[hub]:
+        for event in partition.events:
+            message = Message()
+            message.decode(event)
+            letters.append(Found(bytes(message.body), dict(message.properties or {})))
+    return letters
+
+
+def undecodable(body: bytes, number: int = 7) -> batch.DeadLetter:
+    (dead,) = batch.sort([Delivery("3", "3584", number, ENQUEUED, body)])[1].dead
+    return dead
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_goes_whole_and_says_where_it_stood_and_why(local: LocalHub) -> None:
+    bad = b'{"records": 7, "\xff\x00'
+    asyncio.run(DeadLetterHub(configured(local)).put_aside([undecodable(bad), undecodable(b"", number=8)]))
+    first, second = found(local)
+    assert first.body == bad
+    reason = first.properties.pop("reason")
+    assert "JSON" in reason or "character" in reason or "utf-8" in reason.lower()
+    assert first.properties == {
+        "kind": "body",
+        "sourceHub": "vpn",
+        "partition": "3",
+        "offset": "3584",
+        "sequenceNumber": 7,
+        "enqueuedTime": "2026-03-02T10:00:00.123Z",
+    }
+    assert (second.body, second.properties["reason"], second.properties["sequenceNumber"]) == (b"", "empty", 8)
+
+
+def test_the_hub_is_the_one_of_the_setting_whatever_the_connection_string_says(local: LocalHub) -> None:
+    asyncio.run(DeadLetterHub(configured(local, more=";EntityPath=vpn")).put_aside([undecodable(b"x")]))
+    assert (len(found(local)), len(found(local, "vpn"))) == (1, 0)
+
+
+def test_nothing_to_put_aside_opens_no_connection(local: LocalHub) -> None:
+    asyncio.run(DeadLetterHub(configured(local)).put_aside([]))
+    assert local.broker.opened == 0
+
+
+def test_more_than_one_event_can_hold_goes_in_several(local: LocalHub) -> None:
+    noise = [Random(n).randbytes(400_000) for n in range(4)]
+    asyncio.run(DeadLetterHub(configured(local)).put_aside([undecodable(body) for body in noise]))
+    assert [letter.body for letter in found(local)] == noise
+
+
+def test_a_body_too_large_with_its_properties_is_packed(local: LocalHub) -> None:
+    large = b"not JSON " * (LIMIT // 9)
+    small = undecodable(b"x")
+    hub = DeadLetterHub(configured(local))
+    asyncio.run(hub.put_aside([small, undecodable(large), small]))
+    assert [letter.properties.get("encoding") for letter in found(local)] == [None, "gzip", None]
+    packed = found(local)[1]
+    assert gzip.decompress(packed.body) == large
+    assert packed.properties["bytes"] == len(large)
+    assert hub.cut == 0
+
+
+def test_a_body_that_cannot_be_packed_either_is_cut_says_so_and_counts(local: LocalHub) -> None:
+    noise = Random(1).randbytes(LIMIT)
+    hub = DeadLetterHub(configured(local))
+    asyncio.run(hub.put_aside([undecodable(noise)]))
+    (letter,) = found(local)
+    assert noise.startswith(letter.body)
+    assert len(letter.body) > 0.98 * LIMIT
+    assert (letter.properties["cut"], letter.properties["bytes"]) == ("true", LIMIT)
+    assert hub.cut == 1
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_hub_that_is_not_there_fails_the_caller_on_one_line_without_the_key(local: LocalHub) -> None:
+    with pytest.raises(Unavailable, match=r"^event hub nowhere: ") as said:
+        asyncio.run(DeadLetterHub(configured(local, hub="nowhere")).put_aside([undecodable(b"x")]))
+    assert "404" in str(said.value)
+    assert "\n" not in str(said.value)
+    assert KEY not in str(said.value)
+
+
+def test_a_hub_that_does_not_answer_fails_the_caller(local: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = DeadLetterHub(configured(local))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(module, "PATIENCE", 0.5)
+        impatient.setattr(local.broker, "on_link_opening", lambda _: None)  # never attached
+        with pytest.raises(Unavailable, match=r"^event hub dead: no answer within 0\.5 s$"):
+            asyncio.run(hub.put_aside([undecodable(b"x")]))
+    asyncio.run(hub.put_aside([undecodable(b"x")]))
+    assert len(found(local)) == 1
+
+
+def test_a_host_that_is_not_there_fails_the_caller() -> None:
+    away = settings.load(
+        {settings.NAMESPACE: "127.0.0.1", settings.HUB_NAME: "vpn", settings.CONSUMER_GROUP: "g"}
+        | {settings.DEAD_LETTER_HUB: "dead", settings.CREDENTIAL: "managedidentity"}
+    )
+    with pytest.raises(Unavailable, match=r"^event hub dead: \w+: "):
+        asyncio.run(DeadLetterHub(away).put_aside([undecodable(b"x")]))
+
+
+# --- what the tick refuses --------------------------------------------------------------------------------------------
+
+
+def test_a_refused_row_goes_as_json(local: LocalHub) -> None:
+    row = {"IncidentId": "0123", "Revision": 3, "Cause": "PfsMismatch", "Legs": [{"Instance": "0"}], "Drill": None}
+    refused = Refused("row", codec.pack(row, dict[str, object]), "log_analytics: 400\nInvalidRecord")
+    asyncio.run(DeadLetterHub(configured(local))([refused]))
+    (letter,) = found(local)
+    assert orjson.loads(letter.body) == row
+    assert (letter.properties["kind"], letter.properties["reason"]) == ("row", "log_analytics: 400 InvalidRecord")
+
+
+def events(body: bytes) -> list[IkeEvent]:
+    return [read(record) for record in decode(body).records]
+
+
+@pytest.mark.parametrize("story", [*FAULTS, *HEALTHY], ids=lambda story: story.__name__)
+def test_the_records_of_a_parked_gateway_can_be_read_again_as_they_were(story: Any) -> None:
+    said = events(wrap(story(Lab(5)).records))
+    assert said
+    assert [event for body in bodies(said) for event in events(body)] == said
+
+
+def test_a_parcel_goes_as_bodies_that_fit(local: LocalHub) -> None:
+    lines = wrap(next(iter(FAULTS))(Lab(5)).records)
+    said = tuple(events(lines) * 20)
+    parcel = Parcel("1", 40, 52, ENQUEUED, 0, 1, said[0].gateway.lower(), said)
+    refused = Refused("records", codec.pack(parcel, Parcel), "the gateway cannot be committed")
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(module, "MOST_RECORDS", 20_000)
+        asyncio.run(DeadLetterHub(configured(local))([refused]))
+    letters = found(local)
+    assert len(letters) > 2
+    assert all(len(letter.body) < 30_000 for letter in letters)
+    assert [event for letter in letters for event in events(letter.body)] == list(said)
+    for letter in letters:
+        assert letter.properties["kind"] == "records"
+        assert (letter.properties["partition"], letter.properties["sequenceNumber"]) == ("1", 40)
+
+
+def test_a_line_of_control_characters_grows_and_still_fits(local: LocalHub) -> None:
+    """JSON writes six bytes for one: the largest line there can be is 400 kB of it."""
+    (event,) = events(wrap(next(iter(FAULTS))(Lab(5)).records))[:1]
+    hostile = IkeEvent(event.at, event.gateway, event.kind, "\x01" * MAX_LINE)
+    parcel = Parcel("1", 0, 1, ENQUEUED, 0, 1, event.gateway.lower(), (hostile, hostile, hostile))
+    hub = DeadLetterHub(configured(local))
+    asyncio.run(hub([Refused("records", codec.pack(parcel, Parcel), "r")]))
+    read_again = [e.message for letter in found(local) for e in events(letter.body)]
+    assert read_again == [hostile.message] * 3
+    assert hub.cut == 0
