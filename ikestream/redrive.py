@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 OK, UNREADABLE = 0, 2
 
 PATIENCE = 60.0
-"""Seconds without a single event before the hub counts as gone; the SDK tries again by itself meanwhile."""
+"""Seconds without a single event before the hub counts as gone."""
+
+RETRIES = 1
+"""Somebody waits for the answer: a name that is wrong should be said within seconds."""
 
 AHEAD = 4
 """Batches read ahead of what is sent."""
@@ -198,7 +201,9 @@ async def redrive(wanted: Wanted, out: Screen) -> dict[str, Span]:
     except (AzureError, EventHubError, OSError, TimeoutError, ValueError) as failed:
         raise Failed(_reason(failed)) from None
     finally:
-        _summary(spans, wanted, out)
+        _summary(spans, out)
+    if not spans:
+        out.print(plain(f"Nothing to read in {wanted.source}."), markup=False, soft_wrap=True)
     return spans
 
 
@@ -270,11 +275,11 @@ class _Hubs:
         wanted = self._wanted
         if wanted.connection_string:
             client = EventHubConsumerClient.from_connection_string(
-                wanted.connection_string, wanted.consumer_group, eventhub_name=wanted.source
+                wanted.connection_string, wanted.consumer_group, eventhub_name=wanted.source, retry_total=RETRIES
             )
         else:
             client = EventHubConsumerClient(
-                wanted.namespace, wanted.source, wanted.consumer_group, await self._identity()
+                wanted.namespace, wanted.source, wanted.consumer_group, await self._identity(), retry_total=RETRIES
             )
         return await self._opened.enter_async_context(client)
 
@@ -297,10 +302,12 @@ class _Hubs:
         if hub not in self._senders:
             if self._wanted.connection_string:
                 client = EventHubProducerClient.from_connection_string(
-                    self._wanted.connection_string, eventhub_name=hub
+                    self._wanted.connection_string, eventhub_name=hub, retry_total=RETRIES
                 )
             else:
-                client = EventHubProducerClient(self._wanted.namespace, hub, await self._identity())
+                client = EventHubProducerClient(
+                    self._wanted.namespace, hub, await self._identity(), retry_total=RETRIES
+                )
             self._senders[hub] = await self._opened.enter_async_context(client)
         return self._senders[hub]
 
@@ -316,14 +323,15 @@ class _Hubs:
 
 async def _batches(wanted: Wanted, client: EventHubConsumerClient) -> AsyncIterator[list[Letter]]:
     """Yield the letters of each partition, from where it is to be read to what is its end now."""
+    ends: dict[str, int] = {}
     for partition in sorted(await client.get_partition_ids()):
         properties = await client.get_partition_properties(partition)
-        end = -1 if properties["is_empty"] else int(properties["last_enqueued_sequence_number"])
+        ends[partition] = -1 if properties["is_empty"] else int(properties["last_enqueued_sequence_number"])
+    for partition, end in ends.items():
         after = wanted.after.get(partition, -1)
-        if end <= after:
-            continue
-        async for batch in _read(client, partition, after, end):
-            yield batch
+        if end > after:
+            async for batch in _read(client, partition, after, end):
+                yield batch
 
 
 async def _read(client: EventHubConsumerClient, partition: str, after: int, end: int) -> AsyncIterator[list[Letter]]:
@@ -418,7 +426,7 @@ def _incident(body: bytes) -> str:
         return "no row that this version knows"
 
 
-def _summary(spans: dict[str, Span], wanted: Wanted, out: Screen) -> None:
+def _summary(spans: dict[str, Span], out: Screen) -> None:
     """Print how far each partition was read, and the option that goes on there."""
     for partition, span in sorted(spans.items()):
         first, last = span.first, span.last
@@ -432,5 +440,3 @@ def _summary(spans: dict[str, Span], wanted: Wanted, out: Screen) -> None:
             markup=False,
             soft_wrap=True,
         )
-    if not spans:
-        out.print(plain(f"Nothing to read in {wanted.source}."), markup=False, soft_wrap=True)
