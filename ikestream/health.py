@@ -76,6 +76,11 @@ def writer(settings: Settings, instance: str) -> Writer:
     return Writer(instance, settings.app_name, settings.region)
 
 
+def required() -> tuple[str, ...]:
+    """Return the columns that a row keeps if the table does not take it whole: all but the lists."""
+    return tuple(name for name, kind in columns.types(TABLE).items() if kind != "dynamic")
+
+
 # --- the tick -----------------------------------------------------------------------------------------------------
 
 

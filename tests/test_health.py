@@ -19,7 +19,7 @@ from ikestream.batch import DeadLetter, Delivery, Report, sort
 from ikestream.estate import Estate, Partition, Scope
 from ikestream.health import Batches, Minutes, Writer
 from ikestream.inbox import post
-from ikestream.incident import Row
+from ikestream.incident import Ledger, Row, Told
 from ikestream.keeping import Pending
 from ikestream.lab import FAULTS, PROMPT, Lab
 from ikestream.lab import post as deliver
@@ -135,17 +135,30 @@ def test_a_row_says_how_far_behind_what_waits_and_who_was_heard_last() -> None:
 
 def test_a_row_a_minute_counts_all_its_ticks() -> None:
     minutes, found = Minutes(WRITER), estate()
-    rows = [
-        (n, row)
-        for n in range(13)
-        if (row := note(minutes, held(events=1, told=n, trouble=["same"]), found, NOW + n * TICK + n % 2, seconds=n))
-        is not None
-    ]
+    rows = []
+    for n in range(13):
+        ticked = held(events=1, told=n, trouble=["always", f"once {n % 2}"])
+        # The timer is some milliseconds early or late.
+        row = note(minutes, ticked, found, NOW + n * TICK - n % 5, seconds=float(n % 4))
+        if row is not None:
+            rows.append((n, row))
     assert [n for n, _ in rows] == [0, 4, 8, 12]
     assert [row["Records"] for _, row in rows] == [1, 4, 4, 4]
     assert [row["Told"] for _, row in rows] == [0, 1 + 2 + 3 + 4, 5 + 6 + 7 + 8, 9 + 10 + 11 + 12]
-    assert [row["TickSeconds"] for _, row in rows] == [0, 4, 8, 12]
-    assert {row["Trouble"] for _, row in rows} == {"same"}
+    assert [row["TickSeconds"] for _, row in rows] == [0, 3, 3, 3]
+    assert [row["Trouble"] for _, row in rows] == ["always; once 0", *["always; once 1; once 0"] * 3]
+
+
+def test_incidents_that_ended_are_not_open() -> None:
+    found = estate(**{"203.0.113.7": Tunnel("203.0.113.7")})
+    told = [
+        Told(state, "", "Outage", NOW, None, {"State": state, "Resolution": None}, NOW)
+        for state in ("Open", "Resolved")
+    ]
+    found.keep(Scope(KEY, "203.0.113.7"), Ledger(told, 2))
+    row = note(Minutes(WRITER), held(), found)
+    assert row is not None
+    assert row["OpenIncidents"] == 1
 
 
 def test_bounds_and_late_records_are_told_as_they_grow() -> None:
@@ -155,9 +168,9 @@ def test_bounds_and_late_records_are_told_as_they_grow() -> None:
     tunnel.thinned, tunnel.late, found.gateways[KEY].evicted = 6, 4, 10
     rows.append(note(minutes, held(), found, NOW + MINUTE))
     found.gateways["new"] = Gateway("new", evicted=3)
-    found.remove(KEY)
+    found.gateways[KEY].evicted = 1  # a stranger took its count along
     rows.append(note(minutes, held(), found, NOW + 2 * MINUTE))
-    # What was known before this worker began is nobody's news; a gateway that is forgotten takes nothing back.
+    # What was known before this worker began is nobody's news; what is forgotten takes nothing back.
     assert [(row["BoundsReached"], row["TooLate"]) for row in rows if row] == [(0, 0), (11, 2), (3, 0)]
 
 
@@ -178,6 +191,9 @@ def test_who_loses_the_store_tells_what_stood_and_how_old_that_is_by_now() -> No
     assert (row["LagSeconds"], row["Outbox"], row["OldestUndelivered"]) == (25 * 60.0, 1, iso(NOW))
     assert ([p["Gateway"] for p in row["Parked"]], row["Inbox"]) == (["g"], 3)
     assert row["BoundsReached"] == 0
+    row = note(minutes, Ticked(held=True, lost_races=1), Estate(), NOW + 22 * MINUTE)
+    assert row is not None
+    assert (row["LagSeconds"], row["Outbox"], row["LostRaces"]) == (27 * 60.0, 1, 1)
     # Somebody else ticks now: he speaks.
     assert note(minutes, Ticked(), Estate(), NOW + 30 * MINUTE) is None
     row = note(minutes, Ticked(lost_races=1), Estate(), NOW + 40 * MINUTE)
@@ -361,7 +377,7 @@ def test_the_table_takes_both_kinds(tmp_path: Path) -> None:
     ]
     with Ingestion(authority, health.STREAM, TYPES) as server:
         sink = LogAnalytics(
-            server.origin, RULE, health.STREAM, Identity(), TYPES, trust=str(authority.ca), required=tuple(TYPES),  # type: ignore[arg-type]
+            server.origin, RULE, health.STREAM, Identity(), TYPES, trust=str(authority.ca), required=health.required(),  # type: ignore[arg-type]
         )  # fmt: skip
 
         async def story() -> Receipt:
