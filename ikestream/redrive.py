@@ -198,6 +198,8 @@ async def redrive(wanted: Wanted, out: Screen) -> dict[str, Span]:
             hubs = _Hubs(wanted, opened)
             async for batch in _batches(wanted, await hubs.reader()):
                 await _handle(batch, wanted, hubs, spans, out)
+    except BrokenPipeError:  # whoever reads our output has gone: no hub is to blame
+        raise
     except (AzureError, EventHubError, OSError, TimeoutError, ValueError) as failed:
         raise Failed(_reason(failed)) from None
     finally:

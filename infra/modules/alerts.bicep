@@ -1,4 +1,4 @@
-// What alerts are raised: three about incidents, five about the monitor itself. Each fires for every row that its query
+// What alerts are raised: three about incidents, six about the monitor itself. Each fires for every row that its query
 // in infra/queries/alerts returns.
 
 @description('Region: that of the workspace.')
@@ -90,6 +90,16 @@ var rules = [
     description: 'The logs hold lines of a shape that the app does not know. Verdicts stand, but may miss evidence.'
     severity: 3
     query: loadTextContent('../queries/alerts/unread.kql')
+    per: 'app'
+    frequency: 'PT1H'
+    window: 'P1D'
+  }
+  {
+    name: 'dropped'
+    title: 'ikestream has dropped facts'
+    description: 'A bound was reached, as a flood of strangers does, or records came a day late. Verdicts stand, but may miss evidence.'
+    severity: 4
+    query: loadTextContent('../queries/alerts/dropped.kql')
     per: 'app'
     frequency: 'PT1H'
     window: 'P1D'
