@@ -18,7 +18,7 @@ from ikestream import dead_letters as module
 from ikestream.batch import Delivery, Parcel
 from ikestream.dead_letters import DeadLetterHub, bodies
 from ikestream.envelope import decode
-from ikestream.events import IkeEvent
+from ikestream.events import Category, IkeEvent, Record
 from ikestream.grammar import MAX_LINE, read
 from ikestream.lab import FAULTS, HEALTHY, Lab, wrap
 from ikestream.monitor import Refused
@@ -28,6 +28,7 @@ from tests.emulators.hub import KEY, LocalHub
 LIMIT = 1024 * 1024
 """Bytes of one event, of which the local hub says nothing: the SDK's own."""
 ENQUEUED = 1_772_445_600_123  # 2026-03-02T10:00:00.123Z
+GATEWAY = "/SUBSCRIPTIONS/0/RESOURCEGROUPS/RG/PROVIDERS/MICROSOFT.NETWORK/VIRTUALNETWORKGATEWAYS/VNG"
 
 
 @pytest.fixture
@@ -180,6 +181,26 @@ def events(body: bytes) -> list[IkeEvent]:
 def test_the_records_of_a_parked_gateway_can_be_read_again_as_they_were(story: Any) -> None:
     said = events(wrap(story(Lab(5)).records))
     assert said
+    assert [event for body in bodies(said) for event in events(body)] == said
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record(ENQUEUED, GATEWAY, Category.TUNNEL, "TunnelDisconnected", "0", "", "", "203.0.113.7:4500", "Disconnected", "DPD timed out"),
+        Record(ENQUEUED, GATEWAY, Category.TUNNEL, "TunnelConnected", "0", "", "", "[2001:db8::7]:500", "Connected", ""),
+        Record(ENQUEUED, GATEWAY, Category.TUNNEL, "StateChange", "1", "", "", "203.0.113.7", "Disconnected", "GlobalStandby"),
+        Record(ENQUEUED, GATEWAY, Category.GATEWAY, "SetGatewayConfiguration", "0", "written"),
+        Record(ENQUEUED, GATEWAY, Category.GATEWAY, "HostMaintenanceEvent", "1", ""),
+        Record(ENQUEUED, GATEWAY, Category.ROUTE, "BgpDisconnectedEvent", "0", "BGP peer 10.1.255.30 is down"),
+        Record(ENQUEUED, GATEWAY, Category.P2S, "P2SLogEvent", "0", "a client"),
+        Record(ENQUEUED, GATEWAY, Category.IKE, "IKELogEvent", "", "[SEND] Frobnicated \u202e\x07"),
+    ],
+    ids=lambda record: record.operation,
+)  # fmt: skip
+def test_a_record_of_each_category_says_again_what_it_said(record: Record) -> None:
+    said = events(wrap([record]))
+    assert len(said) == 1
     assert [event for body in bodies(said) for event in events(body)] == said
 
 
