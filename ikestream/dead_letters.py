@@ -138,7 +138,7 @@ class DeadLetterHub:
             "sourceHub": self._settings.hub_name,
             "partition": _line(letter.partition, MAX_PLACE),
             "offset": _line(letter.offset, MAX_PLACE),
-            "sequenceNumber": letter.sequence_number,
+            "sequenceNumber": str(letter.sequence_number),  # the SDK writes no whole number beyond 32 bits
             "enqueuedTime": iso(letter.enqueued) if letter.enqueued else "",
         }
         event.properties = said
@@ -226,4 +226,4 @@ def _endpoint(event: IkeEvent) -> str:
 
 def _line(text: str, most: int) -> str:
     """Return a text on one line, cut. What the SDK and the sinks say holds host names and answers, never keys."""
-    return " ".join(text.split())[:most]
+    return " ".join(text.split())[:most].encode(errors="replace").decode()

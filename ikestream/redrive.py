@@ -375,7 +375,6 @@ async def _read(client: EventHubConsumerClient, partition: str, after: int, end:
 def _letter(partition: str, event: EventData) -> Letter:
     said = {_text(name): value for name, value in (event.properties or {}).items()}
     body = event.body if isinstance(event.body, bytes) else b"".join(event.body)  # type: ignore[arg-type]
-    number = said.get("sequenceNumber")
     return Letter(
         partition=partition,
         offset=str(event.offset),
@@ -385,7 +384,7 @@ def _letter(partition: str, event: EventData) -> Letter:
         kind=_text(said.get("kind", "")),
         reason=_text(said.get("reason", "")),
         source=_text(said.get("sourceHub", "")),
-        place=f"{_text(said.get('partition', ''))}:{number if isinstance(number, int) else ''}",
+        place=f"{_text(said.get('partition', ''))}:{_text(said.get('sequenceNumber', ''))}",
         packed=_text(said.get("encoding", "")) == "gzip",
         cut=bool(said.get("cut")),
     )

@@ -75,7 +75,7 @@ def undecodable(body: bytes, number: int = 7) -> batch.DeadLetter:
 
 def test_a_body_goes_whole_and_says_where_it_stood_and_why(local: LocalHub) -> None:
     bad = b'{"records": 7, "\xff\x00'
-    asyncio.run(DeadLetterHub(configured(local)).put_aside([undecodable(bad), undecodable(b"", number=8)]))
+    asyncio.run(DeadLetterHub(configured(local)).put_aside([undecodable(bad), undecodable(b"", number=2**40)]))
     first, second = found(local)
     assert first.body == bad
     reason = first.properties.pop("reason")
@@ -85,10 +85,18 @@ def test_a_body_goes_whole_and_says_where_it_stood_and_why(local: LocalHub) -> N
         "sourceHub": "vpn",
         "partition": "3",
         "offset": "3584",
-        "sequenceNumber": 7,
+        "sequenceNumber": "7",
         "enqueuedTime": "2026-03-02T10:00:00.123Z",
     }
-    assert (second.body, second.properties["reason"], second.properties["sequenceNumber"]) == (b"", "empty", 8)
+    assert (second.body, second.properties["reason"], second.properties["sequenceNumber"]) == (b"", "empty", str(2**40))
+
+
+def test_no_reason_makes_a_letter_that_cannot_be_sent(local: LocalHub) -> None:
+    bad = batch.DeadLetter(Delivery("0", "1", 0, ENQUEUED, b"x"), "\ud800 lone\r\n" + "x" * 100_000)
+    asyncio.run(DeadLetterHub(configured(local)).put_aside([bad]))
+    (letter,) = found(local)
+    assert (letter.body, len(letter.properties["reason"])) == (b"x", module.MAX_REASON)
+    assert letter.properties["reason"].startswith("? lone x")
 
 
 def test_the_hub_is_the_one_of_the_setting_whatever_the_connection_string_says(local: LocalHub) -> None:
@@ -218,7 +226,7 @@ def test_a_parcel_goes_as_bodies_that_fit(local: LocalHub) -> None:
     assert [event for letter in letters for event in events(letter.body)] == list(said)
     for letter in letters:
         assert letter.properties["kind"] == "records"
-        assert (letter.properties["partition"], letter.properties["sequenceNumber"]) == ("1", 40)
+        assert (letter.properties["partition"], letter.properties["sequenceNumber"]) == ("1", "40")
 
 
 def test_a_line_of_control_characters_grows_and_still_fits(local: LocalHub) -> None:

@@ -161,7 +161,7 @@ def test_every_partition_is_read_once_up_to_its_end_at_the_start(local: LocalHub
     """What comes back while it runs is not sent again: else a body nobody can read goes round for ever."""
     letters = [Message(body=str(n).encode(), inferred=True) for n in range(1_500)]
     for number, letter in enumerate(letters):
-        letter.properties = {"kind": "body", "sourceHub": "vpn", "sequenceNumber": number}
+        letter.properties = {"kind": "body", "sourceHub": "vpn", "sequenceNumber": str(number)}
         local.hubs["many"][number % 2].append(letter.encode())
     send = redrive._Hubs.send
     bounced = 0
