@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -13,16 +13,19 @@ import orjson
 import pytest
 from proton import Message
 
-from ikestream import batch, codec, settings
+from ikestream import batch, codec, inbox, settings
 from ikestream import dead_letters as module
 from ikestream.batch import Delivery, Parcel
 from ikestream.dead_letters import DeadLetterHub, bodies
 from ikestream.envelope import decode
 from ikestream.events import Category, IkeEvent, Record
 from ikestream.grammar import MAX_LINE, read
-from ikestream.lab import FAULTS, HEALTHY, Lab, wrap
-from ikestream.monitor import Refused
+from ikestream.lab import FAULTS, HEALTHY, PROMPT, Lab, post, wrap
+from ikestream.monitor import Monitor, Refused, Ticked
+from ikestream.sinks import Posting, Receipt
 from ikestream.stores import Unavailable
+from ikestream.stores.memory import Memory
+from ikestream.times import TICK
 from tests.emulators.hub import KEY, LocalHub
 
 LIMIT = 1024 * 1024
@@ -239,3 +242,46 @@ def test_a_line_of_control_characters_grows_and_still_fits(local: LocalHub) -> N
     read_again = [e.message for letter in found(local) for e in events(letter.body)]
     assert read_again == [hostile.message] * 3
     assert hub.cut == 0
+
+
+class Refuses:
+    """A table that takes no row, ever."""
+
+    name, messages = "log_analytics", False
+
+    async def send(self, postings: Sequence[Posting]) -> Receipt:
+        return Receipt(refused={posting.key: "400 InvalidRecord" for posting in postings})
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("hub", ["dead", "nowhere"])
+def test_a_row_leaves_the_outbox_once_it_is_put_aside_and_not_before(local: LocalHub, hub: str) -> None:
+    deliveries = post(sorted(next(iter(FAULTS))(Lab(3)).records, key=lambda r: r.at or 0), Random(0), PROMPT)
+    store, clock = Memory(), [deliveries[-1].enqueued]
+    running = Monitor(
+        store, [Refuses()], lambda: clock[0], "w1", dead_letters=DeadLetterHub(configured(local, hub=hub))
+    )
+
+    async def story() -> Ticked:
+        await inbox.post(store, batch.sort(deliveries)[0])
+        for _ in range(40):
+            ticked = await running.tick()
+            if ticked.told:
+                return ticked
+            clock[0] += TICK
+        raise AssertionError("nothing was told")
+
+    ticked = asyncio.run(story())
+    left = [pending.posting.row for rows in running.outbox.values() for pending in rows]
+    if hub == "dead":
+        rows = [orjson.loads(letter.body) for letter in found(local)]
+        assert len(rows) == ticked.told == ticked.refused > 0
+        assert {row["IncidentId"] for row in rows}
+        assert {letter.properties["reason"] for letter in found(local)} == {"log_analytics: 400 InvalidRecord"}
+        assert left == []
+    else:
+        assert len(left) == ticked.told > 0
+        assert ticked.refused == 0
+        assert any(line.startswith("dead letters: event hub nowhere: ") for line in ticked.trouble)
