@@ -68,7 +68,7 @@ class Letter:
 
 
 class DeadLetterHub:
-    """The hub for what cannot be used. `cut` counts the letters that did not fit whole.
+    """The hub for what cannot be used.
 
     Each call opens a connection and closes it again: letters are rare, and the service closes what is idle.
     """
@@ -76,23 +76,26 @@ class DeadLetterHub:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._where = f"event hub {settings.dead_letter_hub}"
-        self.cut = 0
 
-    async def put_aside(self, dead: Sequence[DeadLetter]) -> None:
-        """Keep the bodies of a batch that cannot be decoded. Raises `Unavailable`: then the batch must fail."""
-        await self._send([_letter(one) for one in dead])
+    async def put_aside(self, dead: Sequence[DeadLetter]) -> int:
+        """Keep the bodies of a batch that cannot be decoded; return how many did not fit whole and were cut.
+
+        Raises `Unavailable`: then the batch must fail.
+        """
+        return await self._send([_letter(one) for one in dead])
 
     async def __call__(self, refused: Sequence[Refused]) -> None:
         """Keep what the tick cannot keep or no sink takes: this is `monitor.DeadLetters`. Raises `Unavailable`."""
         await self._send([letter for one in refused for letter in _letters(one)])
 
-    async def _send(self, letters: Sequence[Letter]) -> None:
+    async def _send(self, letters: Sequence[Letter]) -> int:
         if not letters:
-            return
+            return 0
         # Imported here: the trigger, which starts cold most often, rarely needs them.
         from azure.core.exceptions import AzureError
         from azure.eventhub.exceptions import EventHubError
 
+        cut = 0
         try:
             async with asyncio.timeout(PATIENCE), AsyncExitStack() as opened:
                 client = await self._open(opened)
@@ -106,12 +109,15 @@ class DeadLetterHub:
                         batch = await client.create_batch()
                         if fits(batch, event):
                             continue
-                    batch.add(self._smaller(letter, batch))
+                    event = self._smaller(letter, batch)
+                    cut += "cut" in (event.properties or {})
+                    batch.add(event)
                 await client.send_batch(batch)
         except TimeoutError:
             raise Unavailable(f"{self._where}: no answer within {PATIENCE:g} s") from None
         except (AzureError, EventHubError, OSError) as failed:
             raise Unavailable(_line(f"{self._where}: {type(failed).__name__}: {failed}", MAX_REASON)) from None
+        return cut
 
     async def _open(self, opened: AsyncExitStack) -> EventHubProducerClient:
         from azure.eventhub.aio import EventHubProducerClient
@@ -152,7 +158,6 @@ class DeadLetterHub:
         packed = gzip.compress(letter.body, mtime=0)
         if len(packed) <= room:
             return self._event(letter, packed, encoding="gzip", bytes=size)
-        self.cut += 1
         return self._event(letter, letter.body[: max(room, 0)], cut="true", bytes=size)
 
 
