@@ -12,7 +12,7 @@ from itertools import chain
 
 import orjson
 
-from ikestream import __version__, formats
+from ikestream import __version__, formats, redrive
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
 from ikestream.replay import Tally, replay, replay_clockless
@@ -106,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="the Tunnel, Gateway, Route and P2S logs too, not only the IKE log"
     )
     events.set_defaults(run=_events)
+    redrive.add_command(commands, _instant)
     return parser
 
 

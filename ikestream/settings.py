@@ -24,14 +24,25 @@ DEFAULT_TABLE = "ikestream"
 WEBHOOKS = "IKESTREAM_WEBHOOKS"
 PEERS = "IKESTREAM_PEERS"
 
+DEAD_LETTER_HUB = "IKESTREAM_DEAD_LETTER_HUB"
+INGESTION_ENDPOINT = "IKESTREAM_INGESTION_ENDPOINT"
+DCR_ID = "IKESTREAM_DCR_ID"
+
+SITE = "WEBSITE_SITE_NAME"
+REGION = "REGION_NAME"
+
 NAMES = (
     CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP, STORE, STORE_URI, TABLE, WEBHOOKS, PEERS,
+    DEAD_LETTER_HUB, INGESTION_ENDPOINT, DCR_ID,
 )  # fmt: skip
 """Every setting that is the app's own; the README has a row for each."""
+PLATFORM = (SITE, REGION)
+"""What App Service itself tells every app; nobody sets it."""
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+")
 _ENTITY_NAME = re.compile(r"[$A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
+_RULE_ID = re.compile(r"dcr-[0-9a-f]{32}")
 _CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -65,6 +76,16 @@ class Settings:
     """`IKESTREAM_WEBHOOKS`: who is told, as JSON; `notify.load_webhooks` reads it. Holds secrets: never logged."""
     peers: str = ""
     """`IKESTREAM_PEERS`: whose the other ends are, as JSON; `notify.load_peers` reads it."""
+    dead_letter_hub: str = ""
+    """`IKESTREAM_DEAD_LETTER_HUB`: the event hub that takes what cannot be used, in the namespace of the other one."""
+    ingestion_endpoint: str = ""
+    """`IKESTREAM_INGESTION_ENDPOINT`: where rows for Log Analytics are sent, an https address."""
+    rule: str = ""
+    """`IKESTREAM_DCR_ID`: the immutable id of the data collection rule that takes them, `dcr-` and 32 digits."""
+    app_name: str = ""
+    """`WEBSITE_SITE_NAME`: the name of the app, '' outside Azure."""
+    region: str = ""
+    """`REGION_NAME`: the region the app runs in, '' outside Azure."""
 
     def __repr__(self) -> str:
         """Show no secret."""
@@ -75,6 +96,16 @@ class Settings:
         """Whether there is a hub to ask how far it is written."""
         return bool(self.hub_name and (self.namespace or self.connection_string))
 
+    @property
+    def has_dead_letter_hub(self) -> bool:
+        """Whether there is a hub to put aside what cannot be used."""
+        return bool(self.dead_letter_hub and (self.namespace or self.connection_string))
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether there are tables in Log Analytics to write into."""
+        return bool(self.ingestion_endpoint and self.rule)
+
 
 def load(environment: Mapping[str, str]) -> Settings:
     """Return the settings in `environment`. Raises `BadSetting` for one that is there and unusable, or lacks another.
@@ -82,7 +113,7 @@ def load(environment: Mapping[str, str]) -> Settings:
     What is absent altogether is no error: the host names an unset `%...%` itself, and the app must load from the
     first day.
     """
-    value = {name: environment.get(name, "").strip() for name in NAMES}
+    value = {name: environment.get(name, "").strip() for name in (*NAMES, *PLATFORM)}
     if value[CONNECTION] and value[NAMESPACE]:
         raise BadSetting(f"{CONNECTION} and {NAMESPACE} are both set: keep the identity and remove {CONNECTION}")
     if value[NAMESPACE] and not _HOST_NAME.fullmatch(value[NAMESPACE]):
@@ -104,6 +135,8 @@ def load(environment: Mapping[str, str]) -> Settings:
         raise BadSetting(f"{TABLE} must have 3 to 63 letters and digits and begin with a letter")
     _check(value[CONNECTION], value[HUB_NAME])
     _check_store(value[STORE])
+    _check_dead_letter_hub(value[DEAD_LETTER_HUB], value[HUB_NAME])
+    _check_tables(value[INGESTION_ENDPOINT], value[DCR_ID])
     return Settings(
         connection_string=value[CONNECTION],
         namespace=value[NAMESPACE],
@@ -116,6 +149,11 @@ def load(environment: Mapping[str, str]) -> Settings:
         table=value[TABLE] or DEFAULT_TABLE,
         webhooks=value[WEBHOOKS],
         peers=value[PEERS],
+        dead_letter_hub=value[DEAD_LETTER_HUB],
+        ingestion_endpoint=value[INGESTION_ENDPOINT],
+        rule=value[DCR_ID],
+        app_name=value[SITE],
+        region=value[REGION],
     )
 
 
@@ -139,3 +177,23 @@ def _check_store(connection_string: str) -> None:
     given = {name.strip().lower() for name, content in parts.items() if content.strip()}
     if connection_string and not ({"accountname", "accountkey"} <= given):
         raise BadSetting(f"{STORE} must be a storage connection string: it holds AccountName and AccountKey")
+
+
+def _check_dead_letter_hub(name: str, hub_name: str) -> None:
+    if name and not _ENTITY_NAME.fullmatch(name):
+        raise BadSetting(f"{DEAD_LETTER_HUB} must be a name: letters, digits, periods, hyphens and underscores")
+    # What cannot be read would be put aside where it is read from, for ever.
+    if name and name.lower() == hub_name.lower():
+        raise BadSetting(f"{DEAD_LETTER_HUB} must be another event hub than {HUB_NAME}")
+
+
+def _check_tables(endpoint: str, rule: str) -> None:
+    if endpoint and not re.fullmatch(rf"https://{_HOST_NAME.pattern}(:[0-9]{{1,5}})?/?", endpoint):
+        raise BadSetting(
+            f"{INGESTION_ENDPOINT} must be an address such as https://contoso.westeurope-1.ingest.monitor.azure.com"
+        )
+    if rule and not _RULE_ID.fullmatch(rule):
+        raise BadSetting(f"{DCR_ID} must be the immutable id of a data collection rule: dcr- and 32 digits")
+    if bool(endpoint) != bool(rule):
+        given, missing = (INGESTION_ENDPOINT, DCR_ID) if endpoint else (DCR_ID, INGESTION_ENDPOINT)
+        raise BadSetting(f"{missing} is missing: {given} is set, and neither is of use alone")

@@ -145,7 +145,7 @@ param webhooks string = ''
 @secure()
 param peers string = ''
 
-@description('Object ids of the people or groups that may run the drill: they may send to the event hub, and nothing else.')
+@description('Object ids of the people or groups that may run the drill and redrive: they may send to the event hub, read the dead-letter hub, and nothing else.')
 param drillPrincipalIds string[] = []
 
 // --- Who is told ------------------------------------------------------------------------------------------------------

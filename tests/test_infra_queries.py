@@ -111,12 +111,14 @@ def test_every_query_is_published_once() -> None:
 def rules() -> dict[str, Rule]:
     """The alert rules as Bicep declares them, at the frequency that is the default."""
     declared = bicep.read(INFRA / "modules/alerts.bicep").variables["rules"].value
-    wanted = bicep.read(INFRA / "modules/alert-rules.bicep").variables["incidentDimensions"].value
+    wanted = bicep.read(INFRA / "modules/alert-rules.bicep").variables["columns"].value
     default = bicep.read(INFRA / "main.bicep").parameters["alertFrequency"].value
     assert declared is not None
     assert wanted is not None
     assert default is not None
-    dimensions = tuple(bicep.literal(n) for n in wanted.named_children[1].named_children[0].named_children)
+    dimensions = {
+        per: tuple(bicep.literal(n) for n in names.named_children) for per, names in bicep.members(wanted).items()
+    }
     found = {}
     for node in declared.named_children:
         given = bicep.members(node)
@@ -130,7 +132,7 @@ def rules() -> dict[str, Rule]:
         found[name] = Rule(
             name,
             QUERIES[query],
-            dimensions if bicep.text(given["perIncident"]) == "true" else (),
+            dimensions[bicep.literal(given["per"])],
             int(span(frequency) / timedelta(minutes=1)),
             span(bicep.literal(given["window"])),
             int(bicep.text(given["severity"])),
@@ -182,7 +184,7 @@ def test_a_rule_splits_by_nothing_that_may_change() -> None:
         if c.get("material")
     }
     for name, rule in rules().items():
-        assert set(rule.dimensions) <= {"IncidentId", "GatewayName", "RemoteIP", "OpenedAs"}
+        assert set(rule.dimensions) <= {"IncidentId", "GatewayName", "RemoteIP", "OpenedAs", "AppName"}
         assert not set(rule.dimensions) & material
         for dimension in rule.dimensions:
             assert bound[name].columns[dimension] in ("string", "long", "int", "real")
@@ -379,6 +381,7 @@ def test_each_rule_has_one_severity_and_the_worst_is_told_loudest() -> None:
 SELF = {
     "TimeGenerated": "2026-03-02T10:00:00Z",
     "Kind": "Tick",
+    "AppName": "west",
     "LagSeconds": 12.0,
     "Parked": [],
     "Outbox": 0,
@@ -387,44 +390,91 @@ SELF = {
 BATCH = {
     "TimeGenerated": "2026-03-02T10:00:30Z",
     "Kind": "Batch",
+    "AppName": "west",
     "Records": 100,
     "Unread": 0,
     "DeadLetters": 0,
     "Parked": None,
 }
+UNKNOWING = [SELF | {"TimeGenerated": f"2026-03-02T09:{50 + n}:00Z", "LagSeconds": None} for n in range(10)]
 
 
 @pytest.mark.parametrize(
     ("rule", "rows", "told"),
     [
-        ("silent", [], True),
-        ("silent", [BATCH], True),
-        ("silent", [SELF], False),
-        ("lagging", [SELF], False),
-        ("lagging", [SELF | {"LagSeconds": 901.0}], True),
-        ("lagging", [SELF | {"LagSeconds": 901.0}, SELF | {"TimeGenerated": "2026-03-02T10:01:00Z"}], False),
+        ("silent", [], ["none"]),
+        ("silent", [BATCH], ["none"]),
+        ("silent", [SELF], []),
+        ("silent", [SELF | {"TimeGenerated": "2026-03-02T09:46:01Z"}], []),
+        ("silent", [SELF | {"TimeGenerated": "2026-03-02T09:45:59Z"}], ["west"]),
         # Two regions write into one table: one that is well does not hide the other.
+        ("silent", [SELF, SELF | {"AppName": "north", "TimeGenerated": "2026-03-01T10:00:00Z"}], ["north"]),
+        ("silent", [SELF, SELF | {"AppName": "north"}], []),
+        ("lagging", [SELF], []),
+        ("lagging", [SELF | {"LagSeconds": 901.0}], ["west"]),
+        ("lagging", [SELF | {"LagSeconds": 901.0}, SELF | {"TimeGenerated": "2026-03-02T10:01:00Z"}], []),
+        (
+            "lagging",
+            [
+                SELF | {"AppName": "north", "LagSeconds": 901.0},
+                SELF | {"TimeGenerated": "2026-03-02T10:01:00Z"},
+            ],
+            ["north"],
+        ),
+        # A worker that was replaced does not speak for its app any more.
         (
             "lagging",
             [
                 SELF | {"Instance": "a", "LagSeconds": 901.0},
                 SELF | {"Instance": "b", "TimeGenerated": "2026-03-02T10:01:00Z"},
             ],
-            True,
+            [],
         ),
-        ("lagging", [SELF | {"OldestUndelivered": "2026-03-02T09:44:59Z"}], True),
-        ("lagging", [SELF | {"OldestUndelivered": "2026-03-02T09:45:01Z"}], False),
-        ("put-aside", [SELF, BATCH], False),
-        ("put-aside", [SELF, BATCH | {"DeadLetters": 1}], True),
-        ("put-aside", [SELF | {"Parked": ["/subscriptions/x"]}], True),
-        ("unread", [SELF, BATCH], False),
-        ("unread", [SELF, BATCH | {"Unread": 2}], True),
+        ("lagging", [SELF | {"OldestUndelivered": "2026-03-02T09:44:59Z"}], ["west"]),
+        ("lagging", [SELF | {"OldestUndelivered": "2026-03-02T09:45:01Z"}], []),
+        ("lagging", UNKNOWING, ["west"]),
+        ("lagging", UNKNOWING[:9], []),
+        ("lagging", [*UNKNOWING, SELF], []),
+        ("put-aside", [SELF, BATCH], []),
+        ("put-aside", [SELF, BATCH | {"DeadLetters": 1}], ["west"]),
+        ("put-aside", [SELF | {"DeadLetters": 1}, BATCH | {"AppName": "north"}], ["west"]),
+        (
+            "put-aside",
+            [SELF | {"Parked": [{"Gateway": "/subscriptions/x", "Since": "2026-03-02T10:00:00Z"}]}],
+            ["west"],
+        ),
+        ("dropped", [SELF, BATCH | {"BoundsReached": None}], []),
+        ("dropped", [SELF | {"BoundsReached": 0, "TooLate": 0}, SELF | {"BoundsReached": 1}], ["west"]),
+        ("dropped", [SELF | {"AppName": "north", "TooLate": 2}, SELF], ["north"]),
+        ("unread", [SELF, BATCH], []),
+        ("unread", [SELF, BATCH | {"Unread": 2}], ["west"]),
     ],
 )
-def test_the_monitor_is_monitored(rule: str, rows: list[dict[str, Any]], told: bool) -> None:
+def test_the_monitor_is_monitored_app_by_app(rule: str, rows: list[dict[str, Any]], told: list[str]) -> None:
     workspace = kql.Workspace(TABLES)
     workspace.ingest(HEALTH, rows)
-    assert bool(workspace.query(rules()[rule].query)) is told
+    answer = workspace.query(rules()[rule].query, now=clock(2026, 3, 2, 10, 1))
+    assert [row["AppName"] for row in answer] == told
+    assert rules()[rule].dimensions == ("AppName",)
+
+
+def test_a_second_app_that_falls_silent_raises_an_alert_of_its_own() -> None:
+    workspace = kql.Workspace(TABLES)
+    minutes = [datetime.fromisoformat("2026-03-02T10:00:00Z") + timedelta(minutes=n) for n in range(300)]
+    ended = {"west": 60, "north": 120, "east": 300}
+    rows = [
+        SELF | {"AppName": app, "TimeGenerated": minute.isoformat()}
+        for app, end in ended.items()
+        for minute in minutes[:end]
+    ]
+    workspace.ingest(HEALTH, rows)
+    # Every look counts: what it says depends on the time, not on new rows alone.
+    told = [minute.replace(tzinfo=None) for minute in minutes]
+    found = raised(workspace, rules()["silent"], told, told[-1])
+    assert [(alert.values, alert.resolved) for alert in found] == [(("west",), None), (("north",), None)]
+    for alert in found:
+        last = told[ended[alert.values[0]] - 1]
+        assert timedelta(minutes=15) < alert.fired - last <= timedelta(minutes=20)
 
 
 def test_refused_rows_are_told_by_stream() -> None:

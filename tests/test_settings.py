@@ -17,6 +17,10 @@ CHECKOUT = Path(__file__).parent.parent
 SOURCES = [CHECKOUT / "function_app.py", *sorted((CHECKOUT / "ikestream").rglob("*.py"))]
 SECRET = "c2VjcmV0LWtleQ=="  # noqa: S105 - what must not be seen
 STRING = f"Endpoint=sb://contoso.servicebus.windows.net/;SharedAccessKeyName=listen;SharedAccessKey={SECRET}"
+TABLES = {
+    "IKESTREAM_INGESTION_ENDPOINT": "https://contoso-abcd.westeurope-1.ingest.monitor.azure.com",
+    "IKESTREAM_DCR_ID": "dcr-00000000000000000000000000000001",
+}
 READ = {"IKESTREAM_HUB_NAME": "vpn-logs", "IKESTREAM_CONSUMER_GROUP": "ikestream"}
 
 
@@ -81,6 +85,17 @@ def test_a_connection_string(more: str) -> None:
         ({"IkeStreamStore__tableServiceUri": "http://a.net"}, "IkeStreamStore__tableServiceUri ", "https://"),
         ({"IkeStreamStore__tableServiceUri": "https://a.net", "IkeStreamStore": "x"}, "IkeStreamStore ", "both"),
         ({"IKESTREAM_TABLE": "1-" + SECRET}, "IKESTREAM_TABLE ", "letters"),
+        ({"IKESTREAM_DEAD_LETTER_HUB": "a/" + SECRET}, "IKESTREAM_DEAD_LETTER_HUB ", "letters"),
+        ({"IKESTREAM_DEAD_LETTER_HUB": "VPN-logs"}, "IKESTREAM_DEAD_LETTER_HUB ", "another event hub"),
+        (TABLES | {"IKESTREAM_INGESTION_ENDPOINT": "http://a.net"}, "IKESTREAM_INGESTION_ENDPOINT ", "https://"),
+        (
+            TABLES | {"IKESTREAM_INGESTION_ENDPOINT": f"https://a.net/{SECRET}"},
+            "IKESTREAM_INGESTION_ENDPOINT ",
+            "https://",
+        ),
+        (TABLES | {"IKESTREAM_DCR_ID": SECRET}, "IKESTREAM_DCR_ID ", "immutable id"),
+        (TABLES | {"IKESTREAM_DCR_ID": ""}, "IKESTREAM_DCR_ID ", "missing"),
+        (TABLES | {"IKESTREAM_INGESTION_ENDPOINT": ""}, "IKESTREAM_INGESTION_ENDPOINT ", "missing"),
     ],
 )
 def test_a_wrong_setting_is_named_and_what_it_holds_is_not(given: dict[str, str], named: str, told: str) -> None:
@@ -90,6 +105,26 @@ def test_a_wrong_setting_is_named_and_what_it_holds_is_not(given: dict[str, str]
     assert told in str(refused.value)
     assert SECRET not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_hub_for_what_cannot_be_used_is_in_the_namespace_of_the_other() -> None:
+    aside = {"IKESTREAM_DEAD_LETTER_HUB": "dead-letters"}
+    assert load(READ | aside | {"IkeStreamHub": STRING}).has_dead_letter_hub
+    assert not load(READ | aside).has_dead_letter_hub
+    assert not load(READ | {"IkeStreamHub": STRING}).has_dead_letter_hub
+
+
+def test_tables_in_log_analytics() -> None:
+    found = load(TABLES)
+    assert found.has_tables
+    assert (found.ingestion_endpoint, found.rule) == tuple(TABLES.values())
+    assert load(TABLES | {"IKESTREAM_INGESTION_ENDPOINT": "https://127.0.0.1:8443/"}).has_tables
+    assert not load({}).has_tables
+
+
+def test_the_app_is_called_what_the_platform_calls_it() -> None:
+    found = load({"WEBSITE_SITE_NAME": "ikestream-abc", "REGION_NAME": "West Europe"})
+    assert (found.app_name, found.region) == ("ikestream-abc", "West Europe")
 
 
 def test_a_secret_is_not_shown() -> None:
@@ -117,7 +152,7 @@ class Asked(Mapping[str, str]):
 def test_every_setting_is_read_and_no_other() -> None:
     asked = Asked()
     load(asked)
-    assert asked.names == set(settings.NAMES)
+    assert asked.names == {*settings.NAMES, *settings.PLATFORM}
 
 
 def test_the_environment_is_read_in_one_place() -> None:
@@ -146,8 +181,8 @@ def test_every_field_says_which_setting_it_is() -> None:
         for field, after in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
     ]
-    assert {str(text).split("`")[1] for text in documented} == set(settings.NAMES)
-    assert len(documented) == len(settings.NAMES)
+    assert {str(text).split("`")[1] for text in documented} == {*settings.NAMES, *settings.PLATFORM}
+    assert len(documented) == len(settings.NAMES) + len(settings.PLATFORM)
 
 
 def test_the_readme_has_a_row_for_each() -> None:

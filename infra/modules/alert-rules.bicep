@@ -19,15 +19,15 @@ param identityId string
 @description('Resource ids of the action groups that are told.')
 param actionGroupIds array
 
-@description('The rules: name, title, description, severity, query, frequency, window, and whether it fires per incident.')
+@description('The rules: name, title, description, severity, query, frequency, window, and what it fires per: incident, app or nothing.')
 param rules array
 
-// Values that never change for an incident: a dimension that changed would resolve one alert and fire another.
-var incidentDimensions = map(['IncidentId', 'GatewayName', 'RemoteIP', 'OpenedAs'], dimension => {
-  name: dimension
-  operator: 'Include'
-  values: ['*']
-})
+// Values that never change for an incident or an app: a dimension that changed would resolve one alert and fire another.
+var columns = {
+  incident: ['IncidentId', 'GatewayName', 'RemoteIP', 'OpenedAs']
+  app: ['AppName']
+  nothing: []
+}
 
 resource alertRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
   name: '${prefix}-${rule.name}'
@@ -55,7 +55,11 @@ resource alertRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for r
           timeAggregation: 'Count'
           operator: 'GreaterThan'
           threshold: 0
-          dimensions: rule.perIncident ? incidentDimensions : []
+          dimensions: map(columns[rule.per], column => {
+            name: column
+            operator: 'Include'
+            values: ['*']
+          })
           failingPeriods: {
             numberOfEvaluationPeriods: 1
             minFailingPeriodsToAlert: 1

@@ -1,4 +1,4 @@
-// What alerts are raised: three about incidents, five about the monitor itself. Each fires for every row that its query
+// What alerts are raised: three about incidents, six about the monitor itself. Each fires for every row that its query
 // in infra/queries/alerts returns.
 
 @description('Region: that of the workspace.')
@@ -30,7 +30,7 @@ var rules = [
     description: 'A tunnel or a gateway is down. The row in IkeDiagnosis_CL says since when, why and what to do.'
     severity: 1
     query: loadTextContent('../queries/alerts/outage.kql')
-    perIncident: true
+    per: 'incident'
     frequency: frequency
     window: 'P2D'
   }
@@ -40,7 +40,7 @@ var rules = [
     description: 'A tunnel works, but something about it deserves a ticket before it becomes an outage.'
     severity: 3
     query: loadTextContent('../queries/alerts/advisory.kql')
-    perIncident: true
+    per: 'incident'
     frequency: frequency
     window: 'P2D'
   }
@@ -50,37 +50,37 @@ var rules = [
     description: 'Azure raises at most 300 alerts of a rule at a time: the rules for outages and advisories do not show all.'
     severity: 0
     query: loadTextContent('../queries/alerts/many-open.kql')
-    perIncident: false
+    per: 'nothing'
     frequency: frequency
     window: 'P2D'
   }
   {
     name: 'silent'
     title: 'ikestream is silent'
-    description: 'The app has written no row about itself for 15 minutes: no outage would be told.'
+    description: 'An app has written no row about itself for 15 minutes: no outage of its gateways would be told.'
     severity: 1
     query: loadTextContent('../queries/alerts/silent.kql')
-    perIncident: false
+    per: 'app'
     frequency: 'PT5M'
-    window: 'PT15M'
+    window: 'P2D'
   }
   {
     name: 'lagging'
     title: 'ikestream lags behind'
-    description: 'What the app judges is more than 15 minutes old, or what it told has been undelivered for so long.'
+    description: 'What an app judges is more than 15 minutes old, or what it told has been undelivered for so long.'
     severity: 2
     query: loadTextContent('../queries/alerts/lagging.kql')
-    perIncident: false
+    per: 'app'
     frequency: 'PT5M'
     window: 'PT15M'
   }
   {
     name: 'put-aside'
     title: 'ikestream has put events aside'
-    description: 'Bodies went to the dead-letter hub, or a gateway is parked because its facts cannot be stored.'
+    description: 'Bodies or rows went to the dead-letter hub, or a gateway is parked because its facts cannot be stored.'
     severity: 2
     query: loadTextContent('../queries/alerts/put-aside.kql')
-    perIncident: false
+    per: 'app'
     frequency: 'PT15M'
     window: 'PT1H'
   }
@@ -90,7 +90,17 @@ var rules = [
     description: 'The logs hold lines of a shape that the app does not know. Verdicts stand, but may miss evidence.'
     severity: 3
     query: loadTextContent('../queries/alerts/unread.kql')
-    perIncident: false
+    per: 'app'
+    frequency: 'PT1H'
+    window: 'P1D'
+  }
+  {
+    name: 'dropped'
+    title: 'ikestream has dropped facts'
+    description: 'A bound was reached, as a flood of strangers does, or records came a day late. Verdicts stand, but may miss evidence.'
+    severity: 4
+    query: loadTextContent('../queries/alerts/dropped.kql')
+    per: 'app'
     frequency: 'PT1H'
     window: 'P1D'
   }
@@ -100,7 +110,7 @@ var rules = [
     description: 'The data collection rule took rows and dropped them: table, rule and app are not of the same version.'
     severity: 1
     query: loadTextContent('../queries/alerts/refused-rows.kql')
-    perIncident: false
+    per: 'nothing'
     frequency: 'PT5M'
     window: 'PT1H'
   }

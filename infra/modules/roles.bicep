@@ -7,7 +7,7 @@ param appPrincipalId string = ''
 @description('Object id of the identity of the alert rules and the Logic App.')
 param readerPrincipalId string = ''
 
-@description('Object ids of those who may run the drill.')
+@description('Object ids of those who may run the drill and send back what was put aside.')
 param drillPrincipalIds array = []
 
 @description('Name of the storage account of the app.')
@@ -86,6 +86,13 @@ resource sendsDrills 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for
   scope: namespace::logs
   name: guid(resourceGroup().id, eventHubsNamespaceName, hubName, principalId, sender)
   properties: { principalId: principalId, roleDefinitionId: sender }
+}]
+
+// Who sends back what was put aside reads it first.
+resource readsDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for principalId in drillPrincipalIds: {
+  scope: namespace::deadLetters
+  name: guid(resourceGroup().id, eventHubsNamespaceName, deadLetterHubName, principalId, receiver)
+  properties: { principalId: principalId, roleDefinitionId: receiver }
 }]
 
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(applicationInsightsName)) {

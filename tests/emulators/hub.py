@@ -174,7 +174,9 @@ class Broker(MessagingHandler):
             question = Message()
             question.decode(message)
             self.answer(event.connection, address, question)
-        elif (found := SENDER.fullmatch(address)) is not None:
+        elif (found := SENDER.fullmatch(address)) is None or self.find(found) is None:
+            return  # sent before it knew that there is no such hub
+        else:
             self.enqueue(found, message)
         delivery.update(Delivery.ACCEPTED)
         delivery.settle()
@@ -204,6 +206,11 @@ class Broker(MessagingHandler):
         if self.silent and address == "$management":
             return
         status, text, body = 202, "Accepted", None
+        if (
+            address == "$cbs"
+            and (hub := path((question.properties or {})["name"]).split("/")[0]).lower() not in self.hubs
+        ):
+            status, text = 404, f"The messaging entity '{hub}' could not be found."
         if address == "$management":
             status, text, body = self.properties(question.properties or {})
         self.answers[connection, address].send(
@@ -252,7 +259,7 @@ class Broker(MessagingHandler):
 
 def path(address: str | None) -> str:
     """Return an address without scheme and host."""
-    return re.sub(r"^amqps?://[^/]+/", "", address or "").strip("/")
+    return re.sub(r"^(amqps?|sb)://[^/]+/", "", address or "").strip("/")
 
 
 # Fields of each performative by descriptor, AMQP 1.0 part 2.7.
