@@ -1,38 +1,23 @@
-"""The Azure Functions app: triggers only. Batches learn, the tick tells; everything else is in the package.
+"""The Azure Functions app: triggers only. Batches learn, the tick tells; everything else is in the package."""
 
-It prints its rows. Without a storage account it keeps what it knows in memory; then both functions must run in one
-process, as on a developer's machine.
-"""
-
+import json
 import logging
 import os
-import sys
 import time
-import uuid
-from functools import cache
 
 # The whole app fails to index if the annotation is `list[...]`: azure-functions looks for `typing.List`.
-from typing import TYPE_CHECKING, List  # noqa: UP035
+from typing import List  # noqa: UP035
 
 import azure.functions as func
 
-from ikestream import batch, hub, inbox, settings
+from ikestream import batch, settings
+from ikestream.app import App
 
-if TYPE_CHECKING:
-    from ikestream.monitor import Monitor
-    from ikestream.stores import Store
-
-SHAPES_LOGGED = 10
-"""Unread lines are logged by shape, the most frequent first; the shapes of one batch can be as many as its lines."""
-
-log = logging.getLogger("ikestream")
 # At INFO, the worker's level, the SDK writes a dozen lines for every connection: five connections every 15 s.
 for name in ("azure.core", "azure.eventhub", "azure.identity"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
-configured = settings.load(os.environ)
-asked = hub.Hub(configured) if configured.has_hub else None
-waiting: list[str] = []
+running = App(settings.load(os.environ))
 app = func.FunctionApp()
 
 
@@ -52,18 +37,7 @@ app = func.FunctionApp()
 async def learn(events: List[func.EventHubEvent]) -> None:  # noqa: UP006
     """Post a batch of event hub bodies into the inbox; if that fails the host calls again with the same batch."""
     partition = _partition(events)
-    parcels, report = batch.sort([_delivery(partition, event) for event in events])
-    for dead in report.dead:
-        log.error(
-            "dead letter partition=%s offset=%s sequence=%d bytes=%d reason=%s",
-            dead.delivery.partition, dead.delivery.offset, dead.delivery.sequence_number, len(dead.delivery.body), dead.reason,
-        )  # fmt: skip
-    for shape, count in report.unread.most_common(SHAPES_LOGGED):
-        log.warning("unread lines count=%d shape=%r", count, shape)
-    if len(report.unread) > SHAPES_LOGGED:
-        log.warning("unread lines of %d more shapes", len(report.unread) - SHAPES_LOGGED)
-    await inbox.post(_store(), parcels)
-    log.info("learned records=%d bodies=%d skipped=%s", report.records, len(events), dict(report.skipped))
+    await running.learn([_delivery(partition, event) for event in events])
 
 
 def _partition(events: List[func.EventHubEvent]) -> str:  # noqa: UP006
@@ -87,48 +61,13 @@ def _delivery(partition: str, event: func.EventHubEvent) -> batch.Delivery:
 @app.function_name("tell")
 @app.timer_trigger(arg_name="timer", schedule="*/15 * * * * *", use_monitor=False)
 async def tell(timer: func.TimerRequest) -> None:
-    """Learn what was posted and tell what is due, but conclude nothing over events that have not been read."""
-    ticked = await _monitor().tick()
-    if ticked.heads:
-        _note_waiting(ticked.unseen)
-    for trouble in ticked.trouble:
-        log.warning("%s", trouble)
+    """Learn what was posted and tell what is due."""
+    await running.tell()
 
 
-@cache
-def _store() -> "Store":
-    if configured.store_connection_string or configured.store_uri:
-        from ikestream.stores import tables
-
-        if configured.store_connection_string:
-            return tables.with_connection_string(configured.store_connection_string, configured.table)
-        return tables.with_identity(configured.store_uri, hub.identity(configured), configured.table)
-    from ikestream.stores.memory import Memory
-
-    return Memory()
-
-
-@cache
-def _monitor() -> "Monitor":
-    # A third of what the app takes to load; the trigger, which starts cold most often, does not need it.
-    from ikestream.monitor import Monitor
-    from ikestream.sinks.console import Console
-
-    return Monitor(
-        _store(),
-        [Console(sys.stdout.buffer)],
-        lambda: int(time.time() * 1000),
-        worker=uuid.uuid4().hex,
-        heads=asked.heads if asked else None,
-        unreachable=hub.Unreachable,
-    )
-
-
-def _note_waiting(partitions: list[str]) -> None:
-    if partitions == waiting:
-        return
-    waiting[:] = partitions
-    if partitions:
-        log.warning("nothing concluded until something is read from partitions %s", ", ".join(partitions))
-    else:
-        log.info("something has been read from every partition")
+@app.function_name("health")
+@app.route(trigger_arg_name="request", route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def health(request: func.HttpRequest) -> func.HttpResponse:
+    """Say whether everything is read, judged and delivered; anybody may ask, so it names nobody."""
+    status, body = await running.health()
+    return func.HttpResponse(json.dumps(body), status_code=status, mimetype="application/json")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
@@ -138,36 +139,42 @@ def _pile(events: Iterable[IkeEvent]) -> Iterator[list[IkeEvent]]:
 
 
 def bodies(events: Sequence[IkeEvent]) -> Iterator[bytes]:
-    """Yield hub bodies that read as `events`, each small enough for a hub: what is set aside can be sent again."""
-    records: list[bytes] = []
+    """Yield hub bodies whose records say what `events` say: read again, they are those events."""
+    pile: list[bytes] = []
+    size = 0
     for event in events:
-        records.append(orjson.dumps(_record(event)))
-        if sum(map(len, records)) > MAX_PARCEL // 2:
-            yield _body(records)
-            records = []
-    if records:
-        yield _body(records)
+        record = orjson.dumps(_record(event))
+        if pile and size + len(record) > MAX_PARCEL:
+            yield b'{"records":[%b]}' % b",".join(pile)
+            pile, size = [], 0
+        pile.append(record)
+        size += len(record)
+    if pile:
+        yield b'{"records":[%b]}' % b",".join(pile)
 
 
-def _body(records: Sequence[bytes]) -> bytes:
-    return b'{"records":[' + b",".join(records) + b"]}"
-
-
-def _record(event: IkeEvent) -> dict[str, object]:
-    remote = f"{event.remote}:{event.remote_port}" if event.remote_port else event.remote
+def _record(event: IkeEvent) -> dict[str, Any]:
+    """Return a record as Azure Monitor writes it. An event does not keep the operation of an IKE line: all have one."""
     properties = {"instance": event.instance, "message": event.message}
-    if event.category is not Category.IKE:
-        properties["remoteIP"] = remote
     if event.category is Category.TUNNEL:
         status = {Kind.TUNNEL_UP: "Connected", Kind.TUNNEL_DOWN: "Disconnected"}.get(event.kind, "")
-        properties |= {"status": status, "stateChangeReason": event.text}
+        properties |= {"remoteIP": _endpoint(event), "status": status, "stateChangeReason": event.text}
+    elif event.category is not Category.IKE and event.remote:
+        properties |= {"remoteIP": _endpoint(event)}
     return {
         "time": iso(event.at or 0),
         "resourceId": event.gateway,
         "category": event.category.value,
-        "operationName": event.name if event.category is not Category.IKE else "",
+        "operationName": "IKELogEvent" if event.category is Category.IKE else event.name,
         "properties": properties,
     }
+
+
+def _endpoint(event: IkeEvent) -> str:
+    if not event.remote_port:
+        return event.remote
+    address = f"[{event.remote}]" if ":" in event.remote else event.remote
+    return f"{address}:{event.remote_port}"
 
 
 def take(estate: Estate, parcel: Parcel) -> None:

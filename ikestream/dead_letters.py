@@ -1,9 +1,10 @@
 """What cannot be used -> an event hub of its own, whole, so that nothing is lost and it can be sent again when it can be.
 
-Three kinds end there, and `redrive` sends the first two back:
+Four kinds end there, and `redrive` sends the first two back:
     body       a hub body that cannot be decoded, as it came.
     records    what a parked gateway's records said, as a hub body that says the same.
     row        a revision that a sink refused for good, as JSON.
+    parcel     what stood in the inbox and could not be read, as it stood.
 
 An event of Event Hubs takes 1 MB with its properties. What would not fit is packed with gzip, which the way back undoes;
 what does not fit even then (a body of noise as large as an event can be) is cut, says so in its properties, and counts.
@@ -16,16 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from ikestream import codec
-from ikestream.batch import DeadLetter, Parcel
-from ikestream.events import Category, IkeEvent, Kind
+from ikestream.batch import DeadLetter
 from ikestream.hub import identity
 from ikestream.settings import Settings
 from ikestream.stores import Unavailable
@@ -37,16 +34,13 @@ if TYPE_CHECKING:
 
     from ikestream.monitor import Refused
 
-BODY, RECORDS, ROW = "body", "records", "row"
+BODY, RECORDS, ROW, PARCEL = "body", "records", "row", "parcel"
 
 PATIENCE = 20.0
 """Seconds to put aside in: less than a tick keeps of its lease while it sends (`times.LEASE_LEFT`)."""
 
 RETRIES = 0
 """The host calls again with the same batch, and the next tick with the same row."""
-
-MOST_RECORDS = 500_000
-"""Bytes of JSON in one body of records: as far from the limit as a parcel is."""
 
 MAX_REASON = 500
 MAX_PLACE = 200
@@ -86,7 +80,7 @@ class DeadLetterHub:
 
     async def __call__(self, refused: Sequence[Refused]) -> None:
         """Keep what the tick cannot keep or no sink takes: this is `monitor.DeadLetters`. Raises `Unavailable`."""
-        await self._send([letter for one in refused for letter in _letters(one)])
+        await self._send([Letter(one.kind, one.body, one.reason) for one in refused])
 
     async def _send(self, letters: Sequence[Letter]) -> int:
         if not letters:
@@ -175,58 +169,6 @@ def _letter(dead: DeadLetter) -> Letter:
     return Letter(
         BODY, found.body, dead.reason, found.partition, found.offset, found.sequence_number, found.enqueued
     )  # fmt: skip
-
-
-def _letters(refused: Refused) -> Iterator[Letter]:
-    """Yield what the tick refuses as somebody can read it who has not its code."""
-    if refused.kind == RECORDS:
-        parcel: Parcel = codec.unpack(refused.body, Parcel)
-        for body in bodies(parcel.events):
-            yield Letter(
-                RECORDS, body, refused.reason, parcel.partition, sequence_number=parcel.first, enqueued=parcel.enqueued
-            )
-    else:
-        row: dict[str, object] = codec.unpack(refused.body, dict[str, object])
-        yield Letter(ROW, orjson.dumps(row), refused.reason)
-
-
-def bodies(events: Sequence[IkeEvent]) -> Iterator[bytes]:
-    """Yield hub bodies whose records say what `events` say: read again, they are those events."""
-    pile: list[bytes] = []
-    size = 0
-    for event in events:
-        record = orjson.dumps(_record(event))
-        if pile and size + len(record) > MOST_RECORDS:
-            yield b'{"records":[%b]}' % b",".join(pile)
-            pile, size = [], 0
-        pile.append(record)
-        size += len(record)
-    if pile:
-        yield b'{"records":[%b]}' % b",".join(pile)
-
-
-def _record(event: IkeEvent) -> dict[str, Any]:
-    """Return a record as Azure Monitor writes it. An event does not keep the operation of an IKE line: all have one."""
-    properties = {"instance": event.instance, "message": event.message}
-    if event.category is Category.TUNNEL:
-        status = {Kind.TUNNEL_UP: "Connected", Kind.TUNNEL_DOWN: "Disconnected"}.get(event.kind, "")
-        properties |= {"remoteIP": _endpoint(event), "status": status, "stateChangeReason": event.text}
-    elif event.category is not Category.IKE and event.remote:
-        properties |= {"remoteIP": _endpoint(event)}
-    return {
-        "time": iso(event.at or 0),
-        "resourceId": event.gateway,
-        "category": event.category.value,
-        "operationName": "IKELogEvent" if event.category is Category.IKE else event.name,
-        "properties": properties,
-    }
-
-
-def _endpoint(event: IkeEvent) -> str:
-    if not event.remote_port:
-        return event.remote
-    address = f"[{event.remote}]" if ":" in event.remote else event.remote
-    return f"{address}:{event.remote_port}"
 
 
 def _line(text: str, most: int) -> str:

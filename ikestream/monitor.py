@@ -18,7 +18,7 @@ partitions never contend, and learn by one idempotent write. What makes it safe,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -79,7 +79,6 @@ class Ticked:
     refused: int = 0
     lost_races: int = 0
     parked: dict[str, int] = field(default_factory=dict)
-    waiting: int = 0  # revisions that a sink has not accepted
     unseen: list[str] = field(default_factory=list)  # partitions of which nothing was ever read
     trouble: list[str] = field(default_factory=list)  # one line each, no secret
 
@@ -186,7 +185,6 @@ class Monitor:
         await self._note_stuck(stuck, seen)
         await self._clear(parcels, failed, seen)
         await self._deliver(seen)
-        seen.waiting = sum(map(len, self.outbox.values()))
         seen.parked = dict(self._state.parked)
 
     # --- the lease ------------------------------------------------------------------------------------------------
@@ -393,27 +391,25 @@ class Monitor:
     async def _clear(self, parcels: list[tuple[str, Parcel]], failed: set[str], seen: Ticked) -> None:
         """Take out of the inbox what is committed. Raises `Conflict`, and then nothing was taken out."""
         done: list[str] = []
+        aside: list[tuple[str, Parcel]] = []
         for row, parcel in parcels:
             reached = self.estate.partitions.get(parcel.partition)
             if reached is None or reached.sequence_number < parcel.last:
                 continue  # it is the only proof of how far was read
             if parcel.gateway in self._state.parked:
-                if await self._park(parcel, seen):
-                    done.append(row)
+                aside.append((row, parcel))
             elif parcel.gateway not in self._unsure | failed:
                 done.append(row)
+        if aside and await self._bury([one for _, parcel in aside for one in _parked(parcel)], seen):
+            done += [row for row, _ in aside]
         if self._state.partitions != self.estate.partitions:
             await self._write_state()  # before the parcels that prove it are gone
         if done:
             await self._store.write(INBOX, [Delete(row) for row in done])
         seen.left = len(parcels) - len(done)
 
-    async def _park(self, parcel: Parcel, seen: Ticked) -> bool:
-        reason = f"the gateway {parcel.gateway} is parked: what is known of it cannot be kept"
-        return await self._bury([Refused("records", body, reason) for body in bodies(parcel.events)], seen)
-
     async def _bury(self, refused: Sequence[Refused], seen: Ticked) -> bool:
-        if self._dead is None:
+        if self._dead is None or not refused:
             return False
         try:
             await self._dead(refused)
@@ -450,11 +446,10 @@ class Monitor:
             if receipt.retry_after is not None:
                 self._waits[sink.name] = self._clock() + int(receipt.retry_after * SECOND)
             done = set(receipt.accepted)
-            for posting in postings:
-                reason = receipt.refused.get(posting.key)
-                if reason is not None and await self._bury([_refused(posting.row, sink.name, reason)], seen):
-                    done.add(posting.key)
-                    seen.refused += 1
+            refused = [p for p in postings if p.key in receipt.refused]
+            if await self._bury([_refused(p.row, sink.name, receipt.refused[p.key]) for p in refused], seen):
+                done |= {p.key for p in refused}
+                seen.refused += len(refused)
             seen.delivered += len(receipt.accepted)
             heard = dict(done) if sink.messages else {}
             for scope, pending in waiting:
@@ -514,6 +509,11 @@ class Monitor:
         other, found = Estate(), {_remote(d): d.body async for d in self._store.read(partition_of(key))}
         keeping.unpack(other, {}, key, found)
         return [told for scope in other.scopes() for told in other.ledger(scope).told]
+
+
+def _parked(parcel: Parcel) -> Iterator[Refused]:
+    for body in bodies(parcel.events):
+        yield Refused("records", body, f"the gateway {parcel.gateway} is parked: what is known of it cannot be kept")
 
 
 def _refused(row: Row, sink: str, reason: str) -> Refused:

@@ -249,6 +249,8 @@ def _unsendable(letter: Letter, wanted: Wanted) -> str:
     """Why a letter is not sent back, '' if it is."""
     if letter.kind == dead_letters.ROW:
         return "a row"
+    if letter.kind == dead_letters.PARCEL:
+        return "a document of the store"
     if letter.kind not in (dead_letters.BODY, dead_letters.RECORDS):
         return "not put aside by ikestream"
     if letter.cut:

@@ -9,10 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
 
+import orjson
 import pytest
 from proton import Message
 
-from ikestream import batch, codec, redrive
+from ikestream import batch, redrive
 from ikestream.batch import Delivery
 from ikestream.cli import main
 from ikestream.dead_letters import DeadLetterHub
@@ -52,7 +53,7 @@ def aside(local: LocalHub, *bodies: bytes) -> None:
 
 
 def aside_row(local: LocalHub) -> None:
-    refused = Refused("row", codec.pack(ROW, dict[str, object]), "log_analytics: 400")
+    refused = Refused("row", orjson.dumps(ROW), "log_analytics: 400")
     asyncio.run(DeadLetterHub(configured(local))([refused]))
 
 

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 CHECKOUT = Path(__file__).parent.parent.parent
 PATIENCE = 60
+HEALTH = " ikestream.health: health "
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,14 @@ class Worker:
         bodies = self.protos.CollectionBytes(bytes=[event.body for event in events])
         return self._call("learn", "events", self.protos.TypedData(collection_bytes=bodies), metadata)
 
+    def ask(self) -> tuple[int, dict[str, Any]]:
+        """Call the health endpoint; return the status and the body of its answer."""
+        http = self.protos.TypedData(http=self.protos.RpcHttp(method="GET", url="http://localhost/api/health"))
+        response = self._respond("health", "request", http, {})
+        assert response.result.status == response.result.Success, response.result.exception.message
+        answer = response.return_value.http
+        return int(answer.status_code), json.loads(answer.body.string or answer.body.bytes)
+
     def tell(self) -> Any:
         """Let the timer fire once; return the status."""
         timer = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
@@ -140,21 +149,34 @@ class Worker:
 
     @property
     def logged(self) -> list[str]:
-        """The lines of the log that are the app's or another library's, not the worker's own."""
-        own = (" azure.functions: ", "WARNING root: Auth level is not applied")  # the latter for want of a web endpoint
+        """The lines of the log that are the app's or another library's, not the worker's own, and no row of health."""
+        own = (
+            HEALTH,
+            " azure.functions: ",
+            "WARNING root: Auth level is not applied",
+        )  # the latter for want of a web endpoint
         return [line for line in self._written(1).splitlines() if not any(words in line for words in own)]
+
+    @property
+    def health(self) -> list[dict[str, Any]]:
+        """The rows of health that stand in the log."""
+        lines = [line for line in self._written(1).splitlines() if HEALTH in line]
+        return [json.loads(line.partition(HEALTH)[2]) for line in lines]
 
     def _written(self, which: int) -> str:
         return Path(self._files[which].name).read_text()
 
     def _call(self, name: str, argument: str, data: Any, metadata: Mapping[str, Any]) -> Any:
+        return self._respond(name, argument, data, metadata).result
+
+    def _respond(self, name: str, argument: str, data: Any, metadata: Mapping[str, Any]) -> Any:
         request = self.protos.InvocationRequest(
             invocation_id=str(uuid.uuid4()),
             function_id=self.functions[name].function_id,
             input_data=[self.protos.ParameterBinding(name=argument, data=data)],
             trigger_metadata={key: self.protos.TypedData(json=json.dumps(value)) for key, value in metadata.items()},
         )
-        return self._ask(invocation_request=request).invocation_response.result
+        return self._ask(invocation_request=request).invocation_response
 
     def _ask(self, **content: Any) -> Any:
         frame = self.protos.StreamingMessage(request_id=str(uuid.uuid4()), **content).SerializeToString()
