@@ -207,6 +207,9 @@ class App:
 
         health.log([row])
         if self._health_table is not None:
-            receipt = await self._health_table.write([row])
-            if receipt.trouble:
-                log.warning("health table: %s", receipt.trouble)
+            try:
+                trouble = (await self._health_table.write([row])).trouble
+            except Exception as why:  # noqa: BLE001 - whatever a library raises, a row about health fails no batch
+                trouble = type(why).__name__
+            if trouble:
+                log.warning("health table: %s", trouble)

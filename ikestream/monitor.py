@@ -30,7 +30,7 @@ from ikestream.estate import Estate, Partition, Scope
 from ikestream.inbox import INBOX
 from ikestream.incident import Row, Told, Why
 from ikestream.keeping import ITSELF, Pending
-from ikestream.sinks import Posting, Sink
+from ikestream.sinks import Posting, Receipt, Sink
 from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, Unavailable
 from ikestream.tick import conclude
 from ikestream.times import BUDGET, LEASE, LEASE_LEFT, PARKED, SECOND, STANDBY
@@ -440,7 +440,7 @@ class Monitor:
             if sink.messages:
                 gateways = {p.posting.key[0]: scope.gateway for scope, p in waiting}
                 self._owed[sink.name] = {i: (gateways[i], revision) for i, revision in (p.key for p in postings)}
-            receipt = await sink.send(postings)
+            receipt = await _send(sink, postings)
             if receipt.trouble:
                 seen.trouble.append(f"{sink.name}: {receipt.trouble}")
             if receipt.retry_after is not None:
@@ -498,7 +498,7 @@ class Monitor:
                         del owed[incident]
                 if not owed:
                     break
-                receipt = await sink.send([Posting(newest[incident], Why.CHANGED) for incident in owed])
+                receipt = await _send(sink, [Posting(newest[incident], Why.CHANGED) for incident in owed])
                 for incident, revision in receipt.accepted:
                     owed[incident] = owed[incident][0], revision
                 if len(receipt.accepted) < len(owed):
@@ -509,6 +509,14 @@ class Monitor:
         other, found = Estate(), {_remote(d): d.body async for d in self._store.read(partition_of(key))}
         keeping.unpack(other, {}, key, found)
         return [told for scope in other.scopes() for told in other.ledger(scope).told]
+
+
+async def _send(sink: Sink, postings: Sequence[Posting]) -> Receipt:
+    """Send. A sink raises nothing by its contract; if a library below it does, that is this sink's delay and no other's."""
+    try:
+        return await sink.send(postings)
+    except Exception as why:  # noqa: BLE001
+        return Receipt(trouble=type(why).__name__)
 
 
 def _parked(parcel: Parcel) -> Iterator[Refused]:

@@ -16,6 +16,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -78,6 +79,7 @@ class Worker:
         self._folder = folder
         self._files = [(scratch / f"{name}-{uuid.uuid4()}").open("w+b") for name in ("stdout", "stderr")]
         self._socket, theirs = socket.socketpair()
+        self._one = threading.Lock()
         self._socket.settimeout(PATIENCE)
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._process = subprocess.Popen(  # noqa: S603 - our own worker
@@ -180,9 +182,10 @@ class Worker:
 
     def _ask(self, **content: Any) -> Any:
         frame = self.protos.StreamingMessage(request_id=str(uuid.uuid4()), **content).SerializeToString()
-        self._socket.sendall(struct.pack(">I", len(frame)) + frame)
-        (size,) = struct.unpack(">I", self._read(4))
-        return self.protos.StreamingMessage.FromString(self._read(size))
+        with self._one:  # the worker answers one after the other
+            self._socket.sendall(struct.pack(">I", len(frame)) + frame)
+            (size,) = struct.unpack(">I", self._read(4))
+            return self.protos.StreamingMessage.FromString(self._read(size))
 
     def _read(self, size: int) -> bytes:
         found = b""

@@ -23,12 +23,16 @@ FIELD = 64 * 1024
 
 
 class Ingestion(Scripted):
-    """A rule with one stream. `refuses` says of a row with which status it is not taken, 0 if it is."""
+    """A rule with its streams. `refuses` says of a row with which status it is not taken, 0 if it is.
+
+    `calls` and `rows` are what came by the stream it was made with, `others` the rows of those added later.
+    """
 
     def __init__(self, authority: Authority, stream: str, columns: Mapping[str, str]) -> None:
         super().__init__(authority)
-        self.stream, self.columns = stream, dict(columns)
+        self.stream, self.streams = stream, {stream: dict(columns)}
         self.calls: list[list[dict[str, Any]]] = []
+        self.others: dict[str, list[dict[str, Any]]] = {}
         self.sizes: list[int] = []
         self.refuses: Callable[[dict[str, Any]], int] = lambda _: 0
 
@@ -36,11 +40,16 @@ class Ingestion(Scripted):
     def rows(self) -> list[dict[str, Any]]:
         return [row for call in self.calls for row in call]
 
+    def add(self, stream: str, columns: Mapping[str, str]) -> None:
+        """Give the rule another stream."""
+        self.streams[stream], self.others[stream] = dict(columns), []
+
     async def take(self, request: web.Request, body: bytes) -> Callable[[], web.Response]:
         headers, wrong = request.headers, None
+        stream = request.path.removeprefix(f"/dataCollectionRules/{RULE}/streams/")
         if headers.get("Authorization") != f"Bearer {TOKEN}":
             wrong = refusal(401, "Unauthorized")
-        elif request.path != f"/dataCollectionRules/{RULE}/streams/{self.stream}":
+        elif stream not in self.streams:
             wrong = refusal(404, "NotFound")
         elif request.method != "POST" or request.query.get("api-version") != "2023-01-01":
             wrong = refusal(400, "InvalidApiVersion")
@@ -60,21 +69,27 @@ class Ingestion(Scripted):
             return lambda: refusal(400, "InvalidJson")
         if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
             return lambda: refusal(400, "InvalidPayload")
-        status = max((self.refuses(row) or (0 if self.fits(row) else 400) for row in rows), default=0)
+        status = max(
+            (self.refuses(row) or (0 if self.fits(row, self.streams[stream]) else 400) for row in rows), default=0
+        )
         if status:
             return lambda: refusal(status, "InvalidRecord")
 
         def accepted() -> web.Response:
-            self.calls.append(rows)
-            self.sizes.append(len(plain))
+            if stream == self.stream:
+                self.calls.append(rows)
+                self.sizes.append(len(plain))
+            else:
+                self.others[stream] += rows
             return web.Response(status=204)
 
         return accepted
 
-    def fits(self, row: dict[str, Any]) -> bool:
+    @staticmethod
+    def fits(row: dict[str, Any], columns: Mapping[str, str]) -> bool:
         """Whether a row has the columns of the table, all of them, of their types, and none that would be cut."""
-        return tuple(row) == tuple(self.columns) and all(
-            value is None or (typed(value, self.columns[name]) and size(value) <= FIELD) for name, value in row.items()
+        return tuple(row) == tuple(columns) and all(
+            value is None or (typed(value, columns[name]) and size(value) <= FIELD) for name, value in row.items()
         )
 
 

@@ -1,0 +1,68 @@
+"""Bodies into the hub -> rows in the table and messages at the webhook, with the storage account gone in the middle.
+
+Everything is real but Azure itself: see `tests/emulators/stack.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ikestream import health
+from tests.emulators import azurite
+from tests.emulators.stack import DEAD_LETTERS, HUB, Stack, story_of
+from tests.test_function_app import ago
+
+pytestmark = pytest.mark.skipif(bool(azurite.missing()), reason=azurite.missing())
+
+PATIENCE = 120.0
+KEY = ("wrong_key_azure_initiates", "PreSharedKeyMismatch")
+SELECTORS = ("selectors_apart", "TrafficSelectorMismatch")
+
+
+def until(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def test_from_the_hub_to_the_table_and_the_webhook_though_the_store_goes_away(tmp_path: Path) -> None:
+    with Stack(tmp_path, every=1.0) as stack:
+        first = story_of(KEY[0], seed=3, ended=ago(120))
+        stack.send(first)
+        until(lambda: KEY in stack.causes and stack.pager.received, "no first verdict")
+
+        stack.azurite.stop()
+        second = story_of(SELECTORS[0], seed=4, ended=ago(100))
+        stack.send(second)
+        until(lambda: stack.host.failed["learn"], "no batch was called again")
+        assert stack.causes == {KEY}
+        stack.table.answer(503, 429)
+        stack.pager.answer(500)
+        stack.azurite.start()
+        until(lambda: SELECTORS in stack.causes, "no second verdict")
+        until(lambda: len({m.body["data"]["IncidentId"] for m in stack.pager.received}) == 2, "no second message")
+
+        # Everything was read, and what cannot be read stands whole in the hub for it, at least once.
+        until(lambda: stack.host.checkpoints == stack.heads(HUB), "the checkpoint stays behind")
+        sent = {d.body for d in (*first, *second)}
+        unreadable = {body for body in sent if b"records" not in body or b'"records": 7' in body}
+        assert unreadable
+        assert set(stack.bodies(DEAD_LETTERS)) == unreadable
+
+        # Each revision is one row, whatever happened on the way, and the messages are about the same incidents.
+        rows: dict[tuple[str, int], object] = {}
+        for row in stack.table.rows:
+            assert rows.setdefault((row["IncidentId"], row["Revision"]), row) == row
+        assert {incident for incident, _ in rows} == {m.body["data"]["IncidentId"] for m in stack.pager.received}
+        assert {row["Kind"] for row in stack.table.others[health.STREAM]} == {"Tick", "Batch"}
+        until(
+            lambda: stack.teller.ask()[1].get("openIncidents") == 2, "health knows of no second incident"
+        )  # by the minute
+        status, body = stack.teller.ask()
+        assert (status, body["undelivered"]) == (200, 0)
+        assert stack.host.failed["tell"] == 0
