@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EMULATORS := $(VENV)/.emulators
 
-.PHONY: run test soak emulators lint format expectations fuzz clean
+.PHONY: run dev test soak emulators lint format expectations fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m ikestream diagnose ikestream/data/samples
+
+# The app and everything around it on this machine, with a sample stream; Ctrl-C ends it.
+dev: $(EMULATORS)
+	@$(BIN)/python -m tests.emulators.dev
 
 test: $(EMULATORS) lint
 	$(BIN)/python -m pytest --numprocesses auto
@@ -58,7 +62,7 @@ $(EMULATORS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps azure-functions-runtime==1.3.0
 	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0 @kusto/language-service-next@12.4.1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check duckdb duckdb-kql
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(VENV)/checkov --upgrade checkov==3.3.30
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target $(VENV)/checkov --upgrade checkov==3.3.30
 	@touch $(EMULATORS)
 
 clean:
