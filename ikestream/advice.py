@@ -18,7 +18,7 @@ from ikestream.history import History
 from ikestream.negotiation import Negotiation
 from ikestream.status import Timeline
 from ikestream.times import Times
-from ikestream.tunnel import Gateway, Tunnel
+from ikestream.tunnel import Gateway, Spell, Tunnel
 
 if TYPE_CHECKING:
     from ikestream.changes import Changed
@@ -41,6 +41,7 @@ class Outlook:
     timeline: Timeline
     history: History
     episodes: tuple[Episode, ...]
+    spells: tuple[Spell, ...]  # when its legs were up and down
     times: Times
 
 
@@ -71,3 +72,4 @@ class Advice:
 
 
 Advise: TypeAlias = Callable[[Outlook], Iterable[Advice]]
+AdviseGateway: TypeAlias = Callable[[Gateway], Iterable[Advice]]

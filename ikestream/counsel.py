@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ikestream.advice import Advice, Outlook
+from ikestream.finding import Advisory
 from ikestream.incident import Wanted
-from ikestream.rules import advise
+from ikestream.rules import advise, advise_gateway
 from ikestream.times import EXPECTED_LEG_AGE
+from ikestream.tunnel import Gateway
 from ikestream.verdict import show_legs, want_advice
 
 
@@ -38,6 +40,26 @@ def counsel(
         legs = show_legs(outlook.timeline, now if end is None else end) if advice.legs else []
         locals_ = sorted(leg.leg for leg in outlook.timeline.legs if leg.leg in outlook.gateway.locals)
         wanted.append(want_advice(outlook.gateway, tunnel.remote, advice, scope, legs, locals_, over=over))
+    return wanted, {d for d in deadlines if d > now}
+
+
+def counsel_gateway(gateway: Gateway, since: int, now: int, *, live: bool) -> tuple[list[Wanted], set[int]]:
+    """Return the same for a gateway. That its feed is silent is a running monitor's to conclude: a saved log just ends."""
+    wanted: list[Wanted] = []
+    deadlines: set[int] = set()
+    for advice in advise_gateway(gateway):
+        if advice.finding.cause is Advisory.FEED_SILENT and not live:
+            continue
+        if advice.end is None and now >= (unheard := advice.last + EXPECTED_LEG_AGE):
+            advice = replace(advice, end=unheard, settled=unheard, resolution="NotObserved")
+        elif advice.end is None:
+            deadlines.add(unheard)
+        over, due = decide(advice, now, now)
+        if due is not None:
+            deadlines.add(due)
+        if now < advice.held or (over and (advice.end or 0) <= since):
+            continue
+        wanted.append(want_advice(gateway, "", advice, gateway.key, (), (), over=over))
     return wanted, {d for d in deadlines if d > now}
 
 

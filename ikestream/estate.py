@@ -54,8 +54,10 @@ class Estate:
         gateway = self.gateways.get(key)
         if gateway is None:
             gateway = self.gateways[key] = Gateway(key, peers=self.peers)
-        locals_ = gateway.locals
+        locals_, hours = gateway.locals, len(gateway.heard)
         touched = gateway.learn(event)
+        if event.remote in gateway.strangers or len(gateway.heard) > hours:
+            self.schedule(Scope(key, ""), due)  # who knocked today, and whether its feed is silent
         if self.changed is not None:
             owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]
             self.changed |= {Scope(key, ""), Scope(key, owner)}

@@ -79,9 +79,11 @@ def verdicts(console: Console, rows: Sequence[Row], tally: Tally, tools: Sequenc
         _print(console, _verdict(row, tools, console.width))
     if not outages and tally.records:
         console.print(f"No outage found in {tally.records:,} records.")
-    for row in told:
-        if row["Kind"] == "Advisory":
+    advisories = [row for row in told if row["Kind"] == "Advisory"]
+    for row in advisories:
+        if row["Severity"] != "Informational":
             _print(console, _advice(row))
+    _print(console, _asides([row for row in advisories if row["Severity"] == "Informational"]))
 
 
 def _print(console: Console, parts: Iterator[Part]) -> None:
@@ -140,6 +142,15 @@ def _advice(row: Row) -> Iterator[Part]:
     yield Text(plain(row["Summary"])), 2
     yield Text(""), 0
     yield from _section("Fix", row["Fix"].split("\n"))
+
+
+def _asides(rows: Sequence[Row]) -> Iterator[Part]:
+    """What is only for the record, one paragraph a kind: a fleet on the default policy would fill pages."""
+    for cause in sorted({row["Cause"] for row in rows}):
+        own = [row for row in rows if row["Cause"] == cause]
+        said = list(dict.fromkeys(row["Summary"] for row in own))
+        more = f" And {len(said) - 1} more like it." if len(said) > 1 else ""
+        yield Text(plain(f"For the record, {cause}: {said[0]}{more}"), style="dim"), 0
 
 
 def _headline(row: Row) -> Text:

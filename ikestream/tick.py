@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ikestream.advice import Outlook
-from ikestream.counsel import counsel
+from ikestream.counsel import counsel, counsel_gateway
 from ikestream.episode import Situation, episodes, lose_sight, situate
 from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
@@ -77,12 +77,12 @@ def look(
             if incident is not None:
                 wanted.append(incident)
         if not clockless:
-            outlook = Outlook(gateway, tunnel, timeline, recall(tunnel, timeline), found, times)
+            tunnel.spells = spells(tunnel, timeline, found, times)
+            outlook = Outlook(gateway, tunnel, timeline, recall(tunnel, timeline), found, tunnel.spells, times)
             heard = now if read_to is None else min(now, read_to)
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
             wanted += advised
             deadlines |= when
-            tunnel.spells = spells(tunnel, timeline, found, times)
             fold(gateway, tunnel, timeline, now)
     return View(wanted, since, deadlines)
 
@@ -104,6 +104,9 @@ def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace
         gateway.crowds, more = together(gateway, now, times)
         wanted += [want_together(gateway, c, gateway.key) for c in gateway.crowds if c.end is None or c.end > since]
         deadlines |= more
+        advised, more_due = counsel_gateway(gateway, since, now, live=pace is Pace.LIVE)
+        wanted += advised
+        deadlines |= more_due
     tellings, due = revise(wanted, ledger, now, since, pace, related)
     if due is not None:
         deadlines.add(due)

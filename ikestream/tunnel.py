@@ -16,7 +16,7 @@ from ikestream import codes
 from ikestream.events import Category, IkeEvent, Kind
 from ikestream.negotiation import ENDS, PEER_VANISHED, Initiator, Negotiation
 from ikestream.session import SESSIONLESS, EventKey, Session, identify
-from ikestream.times import FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
+from ikestream.times import DAY, FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
     from ikestream.history import History
@@ -35,6 +35,10 @@ MAX_OWNERS_EVER = 32_768
 """Per gateway, whatever comes: two tunnels that retry every ten seconds make half of it in a day."""
 MAX_MARKS = 256
 MAX_ENDS = 256
+MAX_HOURS = 240
+"""Hours with records that a gateway remembers: ten days in a row, or longer with silences in between."""
+MAX_KNOCKS = 64
+MAX_DAYS = 4
 """Per tunnel: more than a flapping tunnel writes in a day, after which nobody asks for them."""
 MAX_LOCALS = 16
 """Addresses of a gateway's own: two or three are usual."""
@@ -240,12 +244,15 @@ class Gateway:
     locals: set[str] = field(default_factory=set)  # Azure's own addresses
     vanished: dict[EventKey, tuple[str, str]] = field(default_factory=dict)  # peers that did: remote address, instance
     writes_tunnel_log: bool = False
+    heard: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour since 1970 -> its first and last record (ms)
+    knocks: dict[int, dict[str, tuple[int, int]]] = field(default_factory=dict)  # day -> stranger -> first, last (ms)
     evicted: int = 0  # strangers, waiting lines and marks dropped at a bound
 
     def learn(self, event: IkeEvent) -> set[str]:
         """Learn one record; return the remote addresses of the tunnels it may have changed, '' for all of them."""
         written = (event.at or 0, event.gateway)
         self.name = written if self.name is None else min(self.name, written)
+        self._hear(written[0])
         everybody: set[str] = set()
         if event.category is Category.TUNNEL and not self.writes_tunnel_log:
             self.writes_tunnel_log = True
@@ -262,6 +269,25 @@ class Gateway:
         if any(abs((e.at or 0) - (event.at or 0)) <= WAITING_REACH for e in self.waiting.values() if not e.session):
             everybody = {""}  # a negotiation more or less may decide whose line that is
         return self._learn_into(remote, event) | everybody
+
+    def _hear(self, at: int) -> None:
+        first, last = self.heard.get(at // HOUR, (at, at))
+        self.heard[at // HOUR] = (min(first, at), max(last, at))
+        if len(self.heard) > MAX_HOURS:
+            del self.heard[min(self.heard)]
+
+    def _note_knock(self, remote: str, at: int) -> None:
+        """Count who may be a stranger. Who is one is decided when it is told: proof may come later.
+
+        Bounds keep what is smallest, or newest, by its name alone, so that the result does not depend on order.
+        """
+        knocks = self.knocks.setdefault(at // DAY, {})
+        first, last = knocks.get(remote, (at, at))
+        knocks[remote] = (min(first, at), max(last, at))
+        if len(knocks) > MAX_KNOCKS:
+            del knocks[max(knocks)]
+        if len(self.knocks) > MAX_DAYS:
+            del self.knocks[min(self.knocks)]
 
     def _learn_into(self, remote: str, event: IkeEvent) -> set[str]:
         tunnel = self.tunnels.get(remote)
@@ -287,6 +313,7 @@ class Gateway:
         if tunnel.proven:
             self.strangers.discard(remote)
         else:
+            self._note_knock(remote, event.at or 0)
             self.strangers.add(remote)
             if len(self.strangers) > MAX_STRANGERS:
                 self._bound_strangers(spare=remote)

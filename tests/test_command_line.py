@@ -104,16 +104,28 @@ def test_an_outage_that_is_over_is_told_with_its_duration() -> None:
     assert "was down from 2026-03-02 10:00:00 UTC to 2026-03-02 10:05:00 UTC, 300 s" in diagnose(MENDED).out.decode()
 
 
-def test_a_healthy_log_says_so_in_one_line() -> None:
-    ran = diagnose(HEALTHY)
-    assert (ran.status, ran.out, ran.err) == (0, b"No outage found in 11 records.\n", b"")
+def test_a_healthy_log_says_so_in_one_line_and_what_is_weak_in_another() -> None:
+    ran = diagnose(HEALTHY, columns=200)
+    assert (ran.status, ran.err) == (0, b"")
+    healthy, weak = ran.out.decode().splitlines()
+    assert healthy == "No outage found in 11 records."
+    assert weak.startswith("For the record, WeakCryptography: The tunnel to ")
+    assert weak.endswith("DHGroup2 (phase 1).")
+
+
+def test_what_is_for_the_record_is_one_paragraph_a_kind(tmp_path: Path) -> None:
+    other = tmp_path / "another-peer.json"
+    other.write_text(HEALTHY.read_text("utf-8").replace("198.51.100.7", "198.51.100.17"), "utf-8")
+    ran = diagnose(HEALTHY, other, columns=300)
+    assert ran.out.count(b"WeakCryptography") == 1
+    assert ran.out.endswith(b" And 1 more like it.\n")
 
 
 def test_an_advisory_is_told_after_the_outages_without_a_command() -> None:
     ran = diagnose(CASES / "RedundancyLost" / "one-leg-dead.log")
     assert ran.status == 0
     assert ran.out.startswith(b"No outage found in ")
-    assert ran.out.count(b"Advisory, warning: RedundancyLost") == ran.out.count(b"Advisory") == 1
+    assert ran.out.count(b"Advisory, warning: RedundancyLost") == ran.out.count(b"Advisory, ") == 1
     assert b"az network" not in ran.out
 
 
@@ -147,7 +159,7 @@ def test_json_is_every_revision_in_the_order_told_with_every_column(tmp_path: Pa
         assert [row["Revision"] for row in rows] == list(range(1, len(rows) + 1))
         assert len({row["TimeGenerated"] for row in rows}) == len(rows)
     assert [row["TimeGenerated"] for row in ran.rows] == sorted(row["TimeGenerated"] for row in ran.rows)
-    assert [row["State"] for row in ran.rows if row["RemoteIP"] == "198.51.100.17"] == ["Open", "Resolved"]
+    assert [row["State"] for row in ran.outages if row["RemoteIP"] == "198.51.100.17"] == ["Open", "Resolved"]
 
 
 def test_json_of_the_mended_policy_keeps_the_first_cause() -> None:
@@ -164,9 +176,10 @@ def test_json_of_lines_without_a_clock_has_every_column_and_no_times() -> None:
     assert [rows[0][name] for name in ("FirstSeen", "LastSeen", "ResolvedAt", "DurationSeconds")] == [None] * 4
 
 
-def test_json_of_a_healthy_log_is_empty() -> None:
+def test_json_of_a_healthy_log_holds_no_outage() -> None:
     ran = diagnose(HEALTHY, "--output", "json", "--fail-on", "outage")
-    assert (ran.status, ran.rows) == (0, [])
+    assert ran.status == 0
+    assert [(row["Cause"], row["Severity"]) for row in ran.rows] == [("WeakCryptography", "Informational")]
 
 
 # --- What PATH may be -----------------------------------------------------------------------------------------------
@@ -304,12 +317,12 @@ def test_fail_on_outage_gives_1_only_for_an_outage() -> None:
 
 def test_a_peer_that_only_calls_is_judged_when_it_is_named() -> None:
     without = diagnose(SCANNER, "--output", "json")
-    assert without.rows == []
+    assert {(row["Cause"], row["RemoteIP"], row["Scope"]) for row in without.rows} == {("UnknownPeer", "", "Gateway")}
     assert sum("198.51.100.99" in note and "add --peer" in note for note in without.notes) == 1
     named = diagnose(SCANNER, "--output", "json", "--peer", "198.51.100.99")
     assert verdict(named)[-1][:2] == ("198.51.100.99", "IkePolicyMismatch")
     assert not any("--peer" in note for note in named.notes)
-    assert diagnose(SCANNER, "--output", "json", "--peer", "198.51.100.98").rows == []
+    assert diagnose(SCANNER, "--output", "json", "--peer", "198.51.100.98").rows == without.rows
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from ikestream.advice import Advice, Advise, Outlook
+from ikestream.advice import Advice, Advise, AdviseGateway, Outlook
 from ikestream.episode import Situation
 from ikestream.finding import Finding
 from ikestream.rules import (
@@ -18,6 +18,8 @@ from ikestream.rules import (
     child_sa_failing,
     configuration_changed,
     connection_mode_refused,
+    feed_silent,
+    flapping,
     gateway_failover,
     gateway_maintenance,
     ike_policy_mismatch,
@@ -29,13 +31,19 @@ from ikestream.rules import (
     peer_disconnected,
     peer_not_responding,
     peer_stopped_responding,
+    periodic_drop,
     pfs_mismatch,
     pre_shared_key_mismatch,
     redundancy_lost,
+    rekey_collision,
     rekey_failed,
+    selectors_narrowed,
     traffic_selector_mismatch,
     unclassified,
+    unknown_peer,
+    weak_cryptography,
 )
+from ikestream.tunnel import Gateway
 
 Rule: TypeAlias = Callable[[Situation], Finding | None]
 
@@ -88,9 +96,26 @@ def diagnose(situation: Situation) -> Finding | None:
 
 ADVISORIES: tuple[Advise, ...] = (
     # Neither hides the other, so the order is only that in which they are told: what may cost traffic today first.
+    flapping.advise,
     child_sa_failing.advise,
+    # One failed renewal; two within ten minutes are the one above.
+    rekey_failed.advise,
+    selectors_narrowed.advise,
     redundancy_lost.advise,
+    # The same drops as those of flapping, hours apart instead of minutes.
+    periodic_drop.advise,
+    rekey_collision.advise,
+    # For the record.
+    weak_cryptography.advise,
 )
+
+OF_GATEWAYS: tuple[AdviseGateway, ...] = (feed_silent.advise, unknown_peer.advise)
+
+
+def advise_gateway(gateway: Gateway) -> Iterator[Advice]:
+    """Yield everything there is to say about a gateway and none of its tunnels."""
+    for advisory in OF_GATEWAYS:
+        yield from advisory(gateway)
 
 
 def advise(outlook: Outlook) -> Iterator[Advice]:

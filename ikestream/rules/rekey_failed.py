@@ -2,14 +2,21 @@
 
 Before the old keys end, either side asks for new ones on the established IKE SA (CREATE_CHILD_SA). If the newest such
 exchange before the drop failed, and the refusal does not speak of proposals, groups or selectors, whose rules come
-first, the drop is the old security association's end. A rekey that failed while the tunnel stayed up is no outage.
+first, the drop is the old security association's end.
+
+While the tunnel stays up it is an advisory: the old security association still carries everything, and ends at the latest
+when its lifetime does. Failed twice within ten minutes it is `ChildSaFailing`, which says more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ikestream import codes
+from ikestream.advice import Advice, Impact, Outlook
 from ikestream.episode import FAILED, Situation
-from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Advisory, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
+from ikestream.history import NAMED, SETTLED, Streak, What
 from ikestream.negotiation import Negotiation
 from ikestream.rules.ending import How, endings, evidence, those
 from ikestream.rules.signature import DH_CODES, prove, rekeys
@@ -39,22 +46,69 @@ def judge(situation: Situation) -> Finding | None:
         + ", and then the tunnel went down.",
         action_on=ActionOn.BOTH,
         failed_step=FailedStep.REKEY,
-        hypotheses=(
-            Hypothesis(
-                "The PFS groups differ, which shows only at a rekey",
-                Confidence.MEDIUM,
-                "Compare the PFS group of the connection's policy with the peer's phase 2 settings.",
-            ),
-            Hypothesis(
-                "Both ends renewed at the same moment and neither gave way",
-                Confidence.LOW,
-                "Read the peer's log at the time of the rekey; choose lifetimes that differ from Azure's.",
-            ),
-        ),
+        hypotheses=_HYPOTHESES,
         missing_evidence="The peer's log at the time of the rekey.",
         code=next(iter(newest.codes), None),
         evidence=tuple([*prove(failed, limit=8), *evidence(found)][:12]),
     )
+
+
+def advise(outlook: Outlook) -> Iterator[Advice]:
+    """Yield one advice for each renewal that failed on a leg that stayed up, and that no success followed."""
+    for streak in outlook.history.streaks:
+        if streak.what is not What.CHILD or streak.since is not None or streak.reasons & NAMED:
+            continue
+        if streak.healed is not None and streak.healed - streak.last <= SETTLED:
+            continue
+        if any(streak.first <= e.start <= streak.last + SETTLED for e in outlook.episodes):
+            continue  # the outage says it
+        yield _advice(outlook, streak)
+
+
+def _advice(outlook: Outlook, streak: Streak) -> Advice:
+    end = streak.healed if streak.healed is not None else streak.last + outlook.times.child_lifetime
+    remote = outlook.tunnel.remote
+    return Advice(
+        finding=Finding(
+            cause=Advisory.REKEY_FAILED,
+            confidence=Confidence.LOW,
+            explanation=f"While the leg was up, renewing its keys failed: {', '.join(sorted(streak.reasons))}. What is up goes on"
+            " until its own lifetime ends; unless another attempt succeeds, the tunnel drops then: at the latest 27,000 seconds (7.5 hours) after they were"
+            " agreed, Azure's lifetime, or sooner if the peer's is shorter.",
+            action_on=ActionOn.BOTH,
+            failed_step=FailedStep.REKEY,
+            hypotheses=_HYPOTHESES,
+            missing_evidence="The peer's log at the time of the rekey. Whether Azure logs every rekey that succeeds is not established.",
+            severity=Severity.WARNING,
+            code=streak.code,
+            evidence=(*streak.lines, *streak.latest),
+        ),
+        summary=f"The tunnel to {remote} is up, but renewing its keys failed: it will drop when the old ones end.",
+        past=f"Renewing the keys of the tunnel to {remote} failed while it was up.",
+        start=streak.first,
+        held=streak.last + SETTLED,
+        last=streak.last,
+        impact=Impact.NONE,
+        end=end,
+        settled=end,
+        by_absence=streak.healed is None,
+        resolution="Recovered" if streak.healed is not None else "NotObserved",
+        attempts=streak.count,
+    )
+
+
+_HYPOTHESES = (
+    Hypothesis(
+        "The PFS groups differ, which shows only at a rekey",
+        Confidence.MEDIUM,
+        "Compare the PFS group of the connection's policy with the peer's phase 2 settings.",
+    ),
+    Hypothesis(
+        "Both ends renewed at the same moment and neither gave way",
+        Confidence.LOW,
+        "Read the peer's log at the time of the rekey; choose lifetimes that differ from Azure's.",
+    ),
+)
 
 
 def _last_rekey(situation: Situation, leg: str) -> Negotiation | None:

@@ -1,0 +1,45 @@
+"""Outlook -> drops: each time a leg that was up went down and came back. What `Flapping` and `PeriodicDrop` count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ikestream.advice import Outlook
+from ikestream.events import IkeEvent
+from ikestream.times import MINUTE
+
+AT_ONCE = MINUTE
+"""Two legs of one tunnel that go down this close together are one drop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One drop. `end` is when the last of its legs was back (ms)."""
+
+    start: int
+    end: int
+    legs: frozenset[str]
+    lines: tuple[IkeEvent, ...]  # what was written about it
+
+    @property
+    def seconds(self) -> int:
+        """How long it lasted, whole seconds."""
+        return (self.end - self.start) // 1000
+
+
+def drops(outlook: Outlook) -> tuple[Drop, ...]:
+    """Return the drops that are over, oldest first.
+
+    A connection that was removed, or closed for want of traffic, has not dropped; and of two legs the one that is away
+    for long is `RedundancyLost`'s: what counts here is that it comes back, again and again.
+    """
+    found: list[Drop] = []
+    for spell in outlook.spells:
+        if spell.up or spell.end is None:
+            continue
+        if found and spell.start - found[-1].start <= AT_ONCE and spell.leg not in found[-1].legs:
+            last = found[-1]
+            found[-1] = Drop(last.start, max(last.end, spell.end), last.legs | {spell.leg}, (*last.lines, *spell.lines))
+        else:
+            found.append(Drop(spell.start, spell.end, frozenset({spell.leg}), spell.lines))
+    return tuple(found)
