@@ -61,6 +61,7 @@ class Told:
     row: Row
     told_at: int
     advisory: str = ""
+    unsaid: bool = False  # nobody was told of it, because its gateway's incident says it all
 
     @property
     def closed(self) -> bool:

@@ -28,8 +28,9 @@ from ikestream import codec, keeping
 from ikestream.batch import Parcel, bodies, take
 from ikestream.estate import Estate, Partition, Scope
 from ikestream.inbox import INBOX
-from ikestream.incident import Row, Told, Why
+from ikestream.incident import Row, Telling, Told, Why
 from ikestream.keeping import ITSELF, Pending
+from ikestream.related import is_covered
 from ikestream.sinks import Posting, Receipt, Sink
 from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, Unavailable
 from ikestream.tick import conclude
@@ -312,11 +313,45 @@ class Monitor:
                 self.estate.read(parcel.partition, parcel.last, parcel.enqueued)
 
     def _conclude(self, watermark: int, seen: Ticked) -> None:
+        over: set[str] = set()  # gateways of which an incident is over
         for scope, telling in conclude(self.estate, watermark):
-            receivers = {s.name for s in self._sinks if telling.why is not Why.UPDATED or not s.messages}
-            if receivers:
-                self.outbox.setdefault(scope, []).append(Pending(Posting(telling.row, telling.why), receivers))
             seen.told += 1
+            over |= {scope.gateway} if not scope.remote and telling.why is Why.RESOLVED else set()
+            self._post(scope, telling.row, telling.why, {s.name for s in self._sinks if not s.messages})
+            if (why := self._news_in(scope, telling)) is not None:
+                self._post(scope, telling.row, why, self._receivers)
+        # What stays down when its gateway is up again is a fault of its own, and nobody has heard of it.
+        for scope in [s for s in self.estate.scopes() if s.gateway in over and s.remote]:
+            for told in self.estate.ledger(scope).told:
+                if told.unsaid and not told.closed and not is_covered(self.estate, scope, told):
+                    told.unsaid = False
+                    self._post(scope, told.row, Why.OPENED, self._receivers)
+                    self.estate.note_change(scope)
+
+    @property
+    def _receivers(self) -> set[str]:
+        return {sink.name for sink in self._sinks if sink.messages}
+
+    def _post(self, scope: Scope, row: Row, why: Why, receivers: set[str]) -> None:
+        if receivers:
+            self.outbox.setdefault(scope, []).append(Pending(Posting(row, why), receivers))
+
+    def _news_in(self, scope: Scope, telling: Telling) -> Why | None:
+        """Return why people are to hear of it, None if they are not.
+
+        Not while the incident of its gateway says it all, nor that it ended if they never heard that it began.
+        """
+        if telling.why is Why.UPDATED:
+            return None
+        incident = telling.row["IncidentId"]
+        told = next((t for t in self.estate.ledger(scope).told if t.incident_id == incident), None)
+        if told is None or not (telling.why is Why.OPENED or told.unsaid):
+            return telling.why
+        if is_covered(self.estate, scope, told) or telling.why is Why.RESOLVED:
+            told.unsaid = telling.why is not Why.RESOLVED
+            return None
+        told.unsaid = False
+        return Why.OPENED
 
     # --- commit ---------------------------------------------------------------------------------------------------
 

@@ -85,3 +85,14 @@ def _told(store: Estate, scope: Scope, start: int, end: int | None) -> list[Told
 
 def _is_told(store: Estate, scopes: list[Scope], incident_id: str) -> bool:
     return any(told.incident_id == incident_id for other in scopes for told in store.ledger(other).told)
+
+
+def is_covered(store: Estate, scope: Scope, told: Told) -> bool:
+    """Whether an open incident of its gateway says what is to be said of a tunnel's outage: one fault, one message."""
+    if not scope.remote or told.kind != "Outage":
+        return False
+    related = told.row["RelatedIncidents"] or ()
+    return any(
+        whole.incident_id in related and not whole.closed and whole.row["Scope"] == "Gateway"
+        for whole in store.ledger(Scope(scope.gateway, "")).told
+    )

@@ -16,16 +16,19 @@ import pytest
 from ikestream import estate, fold, inbox, monitor, tunnel
 from ikestream.batch import Delivery, Parcel, sort, take
 from ikestream.estate import Scope
+from ikestream.events import Record
 from ikestream.inbox import INBOX
 from ikestream.keeping import Pending
 from ikestream.lab import FAULTS, PROMPT, Lab, post
 from ikestream.monitor import GATEWAY_ROW, PARKED_AFTER, Monitor, Refused, Ticked, partition_of
-from ikestream.sinks import Posting, Why
+from ikestream.sinks import Posting, Receipt, Why
 from ikestream.stores import Conflict, Delete, Document, Put, TooLarge
 from ikestream.stores.memory import Memory
-from ikestream.times import LEASE, PARKED, TICK
+from ikestream.times import HOUR, LEASE, PARKED, TICK
 from tests import simulation
 from tests.simulation import STORIES, Receiver, World, failing, reference, run, simulate
+from tests.streams import START
+from tests.test_together import fallen
 
 SEEDS = range(1_000)
 """`make soak` runs ten thousand and more."""
@@ -305,6 +308,49 @@ def test_a_worker_with_an_old_view_of_a_gateway_changes_none_of_its_tunnels() ->
     with pytest.raises(Conflict):
         run(one.monitor._commit(Ticked()))
     assert run(kept()) == before
+
+
+def paged(records: Sequence[Record], until: int) -> list[tuple[str, str]]:
+    """What a pager is told of a gateway whose log is `records`: (address, why), in order."""
+    bench = Bench()
+    pager = Receiver(bench.world, "pager", messages=True)
+    heard: list[tuple[str, str]] = []
+
+    async def send(postings: Sequence[Posting]) -> Receipt:
+        heard.extend(
+            (p.row["RemoteIP"], p.why.value) for p in postings if p.row["Kind"] == "Outage" and p.why is not Why.CHANGED
+        )
+        return Receipt(accepted={p.key for p in postings})
+
+    pager.send = send  # type: ignore[method-assign]
+    bench.monitor = Monitor(bench, [bench.table, pager], lambda: bench.now, "worker")
+    deliveries = post(records, Random(7), PROMPT)
+    bench.now = deliveries[0].enqueued
+    while bench.now < until:
+        ready = [d for d in deliveries if d.enqueued <= bench.now]
+        if ready:
+            deliveries = deliveries[len(ready) :]
+            run(inbox.post(bench.store, sort(ready)[0]))
+        bench.tick()
+    return heard
+
+
+def test_a_gateway_that_is_down_is_one_message_and_its_tunnels_none() -> None:
+    heard = paged(fallen(5, 6, back=HOUR), START + 3 * HOUR)
+    assert heard == [("", "opened"), ("", "resolved")]
+
+
+def test_a_tunnel_that_stays_down_when_its_gateway_is_up_again_is_told_then() -> None:
+    stays = "203.0.113.4"
+    records = [r for r in fallen(5, 6, back=HOUR) if not (r.remote_ip == stays and (r.at or 0) >= START + 2 * HOUR)]
+    back = replace(records[0], at=START + 4 * HOUR, remote_ip=stays)
+    heard = paged([*records, back], START + 5 * HOUR)
+    assert heard == [("", "opened"), ("", "resolved"), (stays, "opened"), (stays, "resolved")]
+
+
+def test_a_few_tunnels_that_go_down_are_a_message_each() -> None:
+    heard = paged(fallen(2, 6, back=HOUR), START + 3 * HOUR)
+    assert sorted(heard) == [(f"203.0.113.{n}", why) for n in range(2) for why in ("opened", "resolved")]
 
 
 def test_who_hears_of_an_incident_only_now_hears_that_it_opened() -> None:
