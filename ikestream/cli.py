@@ -15,6 +15,7 @@ import orjson
 from ikestream import __version__, formats, redrive
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
+from ikestream.remedy import note_of
 from ikestream.replay import Tally, replay, replay_clockless
 from ikestream.terminal import TOOLS, Screen, notes, print_line, progress, verdicts
 
@@ -33,6 +34,12 @@ examples:
   python -m ikestream events PT1H.json --remote-ip 203.0.113.7 --sort desc
   python -m ikestream events export.csv --since 2026-11-23T02:15 --until 2026-11-23T02:20
   python -m ikestream events logs/ --instance 1 --output json
+"""
+
+
+_NOTE_EXAMPLES = """\
+examples:
+  python -m ikestream note PT1H.json --remote-ip 203.0.113.7 > note.txt
 """
 
 
@@ -106,20 +113,33 @@ def _parser() -> argparse.ArgumentParser:
         "--all", action="store_true", help="the Tunnel, Gateway, Route and P2S logs too, not only the IKE log"
     )
     events.set_defaults(run=_events)
+    letter = commands.add_parser(
+        "note",
+        help="write the note to the company at the other end",
+        description="Reads saved logs and prints, for each tunnel that is down, a note for whoever runs the other end: times, SPIs to"
+        " search for, what differs, and one request. It holds nothing about keys and no resource id. Of a tunnel that is up"
+        " again it is about its last outage, if --remote-ip names it.",
+        epilog=_NOTE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(letter, output=False)
+    letter.add_argument("--remote-ip", type=_address, metavar="IP", help="only this peer, also if it is up again")
+    letter.set_defaults(run=_note)
     redrive.add_command(commands, _instant)
     return parser
 
 
-def _add_input(command: argparse.ArgumentParser) -> None:
+def _add_input(command: argparse.ArgumentParser, *, output: bool = True) -> None:
     command.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
         help="a file, a folder, or - for standard input; plain or gzip; hub bodies, PT1H.json, query or portal exports, or bare lines",
     )
-    command.add_argument(
-        "--output", choices=["table", "json"], default="table", help="for people, or one JSON row per line"
-    )
+    if output:
+        command.add_argument(
+            "--output", choices=["table", "json"], default="table", help="for people, or one JSON row per line"
+        )
     command.add_argument(
         "--gateway",
         default="",
@@ -198,3 +218,32 @@ def _diagnose(options: argparse.Namespace) -> int:
         return UNREADABLE
     outage = any(row["Kind"] == "Outage" and row["Resolution"] not in ("Withdrawn", "Merged") for row in last.values())
     return FOUND if options.fail_on == "outage" and outage else OK
+
+
+def _note(options: argparse.Namespace) -> int:
+    tally = Tally()
+    errors = Screen(stderr=True)
+    last: dict[str, Row] = {}
+    with (
+        progress(errors) as advance,
+        formats.read(options.paths, gateway=options.gateway, progress=advance) as saved,
+    ):
+        peers = frozenset([options.remote_ip] if options.remote_ip else [])
+        for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
+            last |= {row["IncidentId"]: row for row in run(records, tally, peers)}
+    newest: dict[tuple[str, str], Row] = {}
+    for row in last.values():
+        if row["Kind"] == "Outage" and row["Scope"] == "Tunnel" and row["Resolution"] not in ("Withdrawn", "Merged"):
+            newest[row["GatewayId"], row["RemoteIP"]] = row  # in the order told, so the last one stays
+    written = [
+        note_of(row)
+        for row in newest.values()
+        if (row["RemoteIP"] == options.remote_ip if options.remote_ip else row["State"] == "Open")
+    ]
+    sys.stdout.write("\n".join(written))
+    sys.stdout.flush()
+    if tally.records and not written:
+        asked = f"No outage of {options.remote_ip}" if options.remote_ip else "No tunnel that is down"
+        errors.print(f"{asked} in {tally.records:,} records: nothing to write about.")
+    notes(errors, saved.problems, tally, records=False)
+    return UNREADABLE if any(problem.fatal for problem in saved.problems) else OK

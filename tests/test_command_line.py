@@ -140,6 +140,45 @@ def test_commands_are_those_asked_for() -> None:
     assert ("Azure, az," in fortios, "Peer, FortiOS," in fortios) == (False, True)
 
 
+# --- The note to the other company -----------------------------------------------------------------------------------
+
+
+def test_the_note_is_about_the_tunnel_that_is_down() -> None:
+    ran = run("note", POLICY)
+    text = ran.out.decode()
+    assert (ran.status, ran.err) == (0, b"")
+    assert text.startswith("IPsec tunnel to our Azure VPN gateway: not working\n")
+    for needed in (
+        "First failure:       2020-09-18 15:43:12 UTC",
+        "phase 1 Diffie-Hellman group:",
+        "we accept:   DHGroup2",
+        "we received: DHGroup14",
+        "SPIs to search for in your log",
+        "Please keep phase 1 at AES256/SHA256/DHGroup14",
+    ):
+        assert needed in text, needed
+    assert "SUBSCRIPTIONS" not in text.upper()
+
+
+def test_of_a_tunnel_that_is_up_again_the_note_is_about_its_last_outage_if_it_is_named() -> None:
+    without = run("note", MENDED)
+    assert (without.status, without.out) == (0, b"")
+    assert without.notes[0].startswith("No tunnel that is down in ")
+    named = run("note", MENDED, "--remote-ip", "198.51.100.7")
+    assert b"Your public address: 198.51.100.7\n" in named.out
+    other = run("note", MENDED, "--remote-ip", "198.51.100.8")
+    assert (other.status, other.out) == (0, b"")
+
+
+def test_the_note_of_lines_without_a_clock_admits_it() -> None:
+    ran = run("note", BARE)
+    assert b"First failure:       not known\n" in ran.out
+
+
+def test_the_note_of_a_file_that_cannot_be_read_is_status_2() -> None:
+    assert run("note", "no-such-file.json").status == 2
+
+
 # --- JSON, for programs ---------------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from ikestream.finding import Finding, Remedy
 from ikestream.remedy.causes import CURES
 from ikestream.remedy.names import Agreed, Names, choose_words
-from ikestream.remedy.note import Attempt, note
+from ikestream.remedy.note import Attempt, note, note_of
 from ikestream.remedy.peer import Vendor, make_peer_initiate
 
-__all__ = ["Agreed", "Attempt", "Names", "Vendor", "cure", "make_peer_initiate", "note"]
+__all__ = ["Agreed", "Attempt", "Names", "Vendor", "cure", "make_peer_initiate", "note", "note_of"]
 
 
 def cure(finding: Finding, names: Names, agreed: Agreed | None = None) -> Remedy:

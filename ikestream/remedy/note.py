@@ -6,13 +6,14 @@ ids or names of ours, and nothing about keys: those are for the telephone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import fill
 
 from ikestream.events import Proposal
-from ikestream.finding import ActionOn, FailedStep, Finding, Parameter
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Mismatch, Parameter
+from ikestream.incident import Row
 from ikestream.offers import Phase, target
 from ikestream.remedy.names import Names, Words, choose_words
 
@@ -112,6 +113,45 @@ def note(
     return "\n".join(lines) + "\n"
 
 
+def note_of(row: Row) -> str:
+    """The note about the outage that a row of `IkeDiagnosis_CL` tells of; `Mismatch` and `Legs` are read as written there."""
+    mismatch = tuple(
+        Mismatch(Parameter(m["Parameter"]), tuple(m["Azure"]), tuple(m["Peer"])) for m in row["Mismatch"] or ()
+    )
+    finding = Finding(
+        cause=Cause(row["Cause"]),
+        confidence=Confidence(row["Confidence"]),
+        explanation=row["Explanation"],
+        action_on=ActionOn(row["ActionOn"]),
+        failed_step=FailedStep(row["FailedStep"]) if row["FailedStep"] else None,
+        mismatch=mismatch,
+        azure_offers=_proposals(row["AzureOffers"]),
+        peer_offers=_proposals(row["PeerOffers"]),
+    )
+    names = Names(
+        gateway_id=row["GatewayId"],
+        remote_ip=row["RemoteIP"],
+        azure_ips=tuple(dict.fromkeys(leg["LocalIP"] for leg in row["Legs"] or () if leg["LocalIP"])),
+        peer_ip_is_known=True,  # a row of an outage is only ever told about a known peer
+    )
+    return note(
+        finding,
+        names,
+        first=_instant(row["FirstSeen"]),
+        last=_instant(row["LastSeen"]),
+        initiator=row["Initiator"] or "Unknown",
+        attempts=[Attempt(None, pair["Initiator"] or "", pair["Responder"] or "") for pair in row["IkeSpis"] or ()],
+    )
+
+
+def _instant(text: str | None) -> int | None:
+    return None if text is None else int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _proposals(offers: Sequence[Mapping[str, str]] | None) -> tuple[Proposal, ...]:
+    return tuple(Proposal(o.get("Encryption", ""), o.get("Integrity", ""), o.get("Group", "")) for o in offers or ())
+
+
 def _wrap(sentence: str) -> str:
     return fill(
         sentence, 78, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
@@ -136,7 +176,8 @@ def _spis(attempts: Sequence[Attempt]) -> list[str]:
     lines = ["SPIs to search for in your log (initiator / responder; both byte orders):"]
     for attempt in shown:
         pair = (_hex(attempt.initiator_spi), _hex(attempt.responder_spi))
-        lines.append(f"  {_time(attempt.at)}")
+        if attempt.at is not None:
+            lines.append(f"  {_time(attempt.at)}")
         lines.append(f"    {_pair(*pair)}")
         lines.append(f"    {_pair(_reverse(pair[0]), _reverse(pair[1]))}")
     return [*lines, ""]
