@@ -52,9 +52,11 @@ def address(tunnel: int) -> str:
     return f"198.{18 + tunnel // 65536}.{tunnel // 256 % 256}.{tunnel % 256}"
 
 
-def record(tunnel: int, category: str, operation: str, properties: dict[str, str]) -> dict[str, object]:
+def record(
+    tunnel: int, category: str, operation: str, properties: dict[str, str], at: int | None = None
+) -> dict[str, object]:
     return {
-        "time": stamp(time.time()), "resourceId": ID.format(tunnel // PER_GATEWAY), "category": category,
+        "time": stamp(time.time() if at is None else at / 1000), "resourceId": ID.format(tunnel // PER_GATEWAY), "category": category,
         "operationName": operation, "properties": {"instance": "GatewayTenantWorker_IN_0", **properties},
     }  # fmt: skip
 
@@ -65,11 +67,12 @@ def connection(tunnel: int, *, up: bool) -> dict[str, object]:
     return record(tunnel, "TunnelDiagnosticLog", f"Tunnel{word}", said)
 
 
-def attempt(tunnel: int, number: int) -> list[dict[str, object]]:
+def attempt(tunnel: int, number: int, at: int | None = None) -> list[dict[str, object]]:
     head = f"SESSION_ID :{{{tunnel:08x}-0000-4000-8000-{number:012x}}} Remote {address(tunnel)}:500: Local 203.0.113.4:500: "
     spi = f"{tunnel:08X}{number:08X}"
     return [
-        record(tunnel, "IKEDiagnosticLog", "IKELogEvent", {"message": head + line.format(spi=spi)}) for line in LINES
+        record(tunnel, "IKEDiagnosticLog", "IKELogEvent", {"message": head + line.format(spi=spi)}, at)
+        for line in LINES
     ]
 
 
