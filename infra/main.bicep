@@ -132,10 +132,15 @@ param instanceMemoryMB int = 2048
 @description('Whether storage and app use the zones of the region, where it has some.')
 param zoneRedundant bool = false
 
-@description('Most throughput units the Event Hubs namespace may grow to; it starts with one.')
+@description('Throughput units of the Event Hubs namespace: each takes 1 MB or 1,000 events a second.')
 @minValue(1)
 @maxValue(20)
-param maximumThroughputUnits int = 4
+param throughputUnits int = 1
+
+@description('Most throughput units the namespace may grow to by itself. If it has grown, the next deployment sets it back to throughputUnits.')
+@minValue(1)
+@maxValue(20)
+param maximumThroughputUnits int = throughputUnits
 
 @description('Webhooks of the app, which carry the whole row of an incident (JSON, see README); empty for none.')
 @secure()
@@ -238,6 +243,7 @@ module eventHubs 'modules/event-hubs.bicep' = {
     hubName: use.hub
     deadLetterHubName: use.deadLetterHub
     consumerGroupName: use.consumerGroup
+    throughputUnits: throughputUnits
     maximumThroughputUnits: maximumThroughputUnits
     isPrivate: privateNetwork
   }

@@ -18,7 +18,10 @@ param deadLetterHubName string
 @description('Name of the consumer group of the app.')
 param consumerGroupName string
 
-@description('Most throughput units the namespace may grow to; it starts with one.')
+@description('Throughput units of the namespace.')
+param throughputUnits int
+
+@description('Most throughput units the namespace may grow to by itself.')
 param maximumThroughputUnits int
 
 @description('Whether only private endpoints and Azure\'s own diagnostic settings may reach the namespace.')
@@ -31,14 +34,14 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   sku: {
     name: 'Standard'
     tier: 'Standard'
-    capacity: 1
+    capacity: throughputUnits
   }
   properties: {
     minimumTlsVersion: '1.2'
     // Diagnostic settings sign in with an authorization rule; they know no identity.
     disableLocalAuth: false
-    isAutoInflateEnabled: maximumThroughputUnits > 1
-    maximumThroughputUnits: maximumThroughputUnits > 1 ? maximumThroughputUnits : 0
+    isAutoInflateEnabled: maximumThroughputUnits > throughputUnits
+    maximumThroughputUnits: maximumThroughputUnits > throughputUnits ? maximumThroughputUnits : 0
   }
 
   resource network 'networkRuleSets' = {
