@@ -87,7 +87,7 @@ class Hubs:
             from azure.eventhub import EventData
             from azure.eventhub.exceptions import EventHubError
         except ModuleNotFoundError:
-            raise Failed("the Event Hubs SDK is not installed: pip install 'ikestream[app]'") from None
+            raise Failed("the Event Hubs SDK is not installed: pip install -r requirements.txt") from None
         try:
             client = await self._sender(opened, hub)
             batch = await client.create_batch()

@@ -160,7 +160,7 @@ async def redrive(wanted: Wanted, out: Screen) -> dict[str, Span]:
         from azure.core.exceptions import AzureError
         from azure.eventhub.exceptions import EventHubError
     except ModuleNotFoundError:
-        raise Failed("the Event Hubs SDK is not installed: pip install 'ikestream[app]'") from None
+        raise Failed("the Event Hubs SDK is not installed: pip install -r requirements.txt") from None
 
     spans: dict[str, Span] = {}
     try:
