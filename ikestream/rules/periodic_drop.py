@@ -12,7 +12,7 @@ from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.rules.drops import Drop, drops
 from ikestream.times import DAY, MINUTE, SECOND
-from ikestream.timestamps import clock
+from ikestream.timestamps import iso
 
 LEAST = 3
 WITHIN = 7 * DAY
@@ -68,7 +68,7 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
     longest = max(drop.end - drop.start for drop in run)
     every = _span(distance)
     told = f"It dropped {len(run)} times, every {every}, for at most {max(longest // 1000, 1)} s: "
-    told += ", ".join(clock(drop.start) for drop in run[-6:]) + "."
+    told += ", ".join(iso(drop.start)[:19].replace("T", " ") for drop in run[-6:]) + "."
     told += f" That fits {fits}." if fits else " No usual lifetime fits: look for a job or a line that keeps this time."
     ended = {e.text or e.message for drop in run for e in drop.lines[:1]}
     if len(ended) == 1:

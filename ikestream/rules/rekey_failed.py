@@ -73,8 +73,8 @@ def _advice(outlook: Outlook, streak: Streak) -> Advice:
             cause=Advisory.REKEY_FAILED,
             confidence=Confidence.LOW,
             explanation=f"While the leg was up, renewing its keys failed: {', '.join(sorted(streak.reasons))}. What is up goes on"
-            " until its own lifetime ends; unless another attempt succeeds, the tunnel drops then: at the latest 27,000 seconds (7.5 hours) after they were"
-            " agreed, Azure's lifetime, or sooner if the peer's is shorter.",
+            " until its own lifetime ends. Unless another attempt succeeds, the tunnel drops then: at the latest 27,000"
+            " seconds (7.5 hours) after the last keys were agreed, sooner if the peer's lifetime is shorter.",
             action_on=ActionOn.BOTH,
             failed_step=FailedStep.REKEY,
             hypotheses=_HYPOTHESES,

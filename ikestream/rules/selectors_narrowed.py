@@ -14,7 +14,7 @@ from ikestream.advice import Advice, Impact, Outlook
 from ikestream.events import Selector
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.history import Agreement
-from ikestream.selectors import compare_selectors, covers
+from ikestream.selectors import cidrs, compare_selectors, covers
 from ikestream.times import DAY, MINUTE
 
 HOLD = 10 * MINUTE
@@ -67,7 +67,7 @@ def _advice(
     outlook: Outlook, before: Agreement | None, now: Agreement, lost: dict[str, tuple[str, ...]], wider: int | None
 ) -> Advice:
     than_before = before is not None and _within(now, before)
-    gone = "; ".join(f"on {whose} side {', '.join(missing[:6])}" for whose, missing in lost.items())
+    gone = " and ".join(f"{', '.join(missing[:6])} on {whose} side" for whose, missing in lost.items())
     told = f"The newest agreement holds {_show(now.local)} on Azure's side and {_show(now.remote)} on the peer's. "
     if than_before and before is not None:
         told += f"The one before held {_show(before.local)} and {_show(before.remote)}. Missing now: {gone}."
@@ -75,6 +75,7 @@ def _advice(
         told += f"Azure had asked for {_show(now.asked[0])} and {_show(now.asked[1])}. Missing: {gone}."
     told += " Nothing was refused: a peer may agree to a part, and what is left out is just not carried."
     remote = outlook.tunnel.remote
+    usual = "before" if than_before else "Azure asked for"
     end = wider if wider is not None else now.at + ACCEPTED
     lines = (*(before.lines if than_before and before is not None else ()), *now.lines)
     return Advice(
@@ -89,9 +90,8 @@ def _advice(
             severity=Severity.WARNING,
             evidence=lines,
         ),
-        summary=f"The tunnel to {remote} is up but carries fewer prefixes than {'before' if than_before else 'Azure asked for'}:"
-        f" {gone}.",
-        past=f"The tunnel to {remote} carried fewer prefixes than {'before' if than_before else 'Azure asked for'}: {gone}.",
+        summary=f"The tunnel to {remote} is up but carries fewer prefixes than {usual}: without {gone}.",
+        past=f"The tunnel to {remote} carried fewer prefixes than {usual}: without {gone}.",
         start=now.at,
         held=now.at + HOLD,
         last=now.at,
@@ -104,7 +104,7 @@ def _advice(
 
 
 def _show(selectors: Iterable[Selector]) -> str:
-    texts = compare_selectors(selectors, ()).missing
+    texts = cidrs(selectors)
     return ", ".join(texts[:6]) + (f" and {len(texts) - 6} more" if len(texts) > 6 else "")
 
 

@@ -34,7 +34,7 @@ def _advice(day: int, strange: dict[str, tuple[int, int]], *, more: bool) -> Adv
     start, last = min(first for first, _ in strange.values()), max(newest for _, newest in strange.values())
     end = (day + 1) * DAY
     listed = sorted(strange.items(), key=lambda item: (-item[1][1] + item[1][0], item[1][0], item[0]))[:LISTED]
-    shown = "; ".join(f"{remote} from {clock(first)} to {clock(newest)}" for remote, (first, newest) in listed)
+    shown = "; ".join(f"{remote} {_span(first, newest)}" for remote, (first, newest) in listed)
     count = f"{'at least ' if more else ''}{len(strange)} address{'es' if len(strange) != 1 else ''}"
     return Advice(
         finding=Finding(
@@ -56,6 +56,10 @@ def _advice(day: int, strange: dict[str, tuple[int, int]], *, more: bool) -> Adv
         settled=end + WORST_DELAY,
         resolution="NotObserved",
     )
+
+
+def _span(first: int, last: int) -> str:
+    return f"from {clock(first)} to {clock(last)}" if clock(first) != clock(last) else f"at {clock(first)}"
 
 
 _HYPOTHESES = (
