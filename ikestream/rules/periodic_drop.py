@@ -15,6 +15,8 @@ from ikestream.times import DAY, MINUTE, SECOND
 from ikestream.timestamps import clock
 
 LEAST = 3
+LEAST_UNNAMED = 4
+"""Three drops that fit no lifetime are as often chance: two distances out of many agree within 5 % by themselves."""
 WITHIN = 7 * DAY
 AGREES = 0.05
 """Distances that differ by less are equal (facts 2.22)."""
@@ -59,12 +61,25 @@ def _runs(found: Sequence[Drop]) -> Iterator[list[Drop]]:
 
 
 def _is_periodic(run: Sequence[Drop]) -> bool:
-    return len(run) >= LEAST and run[LEAST - 1].start - run[0].start <= WITHIN
+    least = _least(run)
+    return len(run) >= least and run[LEAST - 1].start - run[0].start <= WITHIN
+
+
+def _least(run: Sequence[Drop]) -> int:
+    """Return how many make it: what the first distance fits decides, so that later drops do not move the answer."""
+    return LEAST if len(run) > 1 and _fitting(run[1].start - run[0].start) else LEAST_UNNAMED
+
+
+def _fitting(distance: int) -> str:
+    """Return the lifetime nearest to that distance, '' if none is within `AGREES`."""
+    off, seconds, whose = min((abs(distance / 1000 - s) / s, s, whose) for s, whose in LIFETIMES)
+    return f"{seconds:,} s: {whose}" if off <= AGREES else ""
 
 
 def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
     distance = (run[-1].start - run[0].start) // (len(run) - 1)
-    fits = next((f"{s:,} s: {whose}" for s, whose in LIFETIMES if abs(distance / 1000 - s) <= AGREES * s), "")
+    fits = _fitting(distance)
+    missed = run[-1].start + distance + distance // 2
     longest = max(drop.end - drop.start for drop in run)
     every = _span(distance)
     told = f"It dropped {len(run)} times, every {every}, for at most {max(longest // 1000, 1)} s: "
@@ -90,11 +105,11 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
         summary=f"The tunnel to {remote} drops every {every}.",
         past=f"The tunnel to {remote} dropped every {every}, {len(run)} times.",
         start=run[0].start,
-        held=run[LEAST - 1].end,
+        held=run[_least(run) - 1].end,
         last=run[-1].end,
         impact=Impact.DEGRADED if longest > LONG else Impact.NONE,
-        end=run[-1].end,
-        settled=run[-1].start + distance + distance // 2,
+        end=missed,
+        settled=missed,
         by_absence=True,
     )
 
