@@ -31,8 +31,13 @@ PER_GATEWAY = 10
 Deed = Callable[[Lab, Site], None]
 
 
+def _hours(lab: Lab, least: int, most: int) -> int:
+    """Return some hours and minutes: what happens on the hour only would look like a timer."""
+    return lab.random.randint(least * 60, most * 60) * MINUTE
+
+
 def plain(lab: Lab, site: Site) -> None:
-    site.run(lab.random.randint(2, 9) * HOUR)
+    site.run(_hours(lab, 2, 9))
 
 
 def collide(lab: Lab, site: Site) -> None:
@@ -41,7 +46,7 @@ def collide(lab: Lab, site: Site) -> None:
         Exchange(site.azure, site.peer, site.page(life, site.now)).rekey(Side.AZURE)
         page = site.page(life, site.now + lab.random.randint(0, 40))
         page.write(lab.log.wording.closed(page.tunnel, lab.random.choice((13821, 13807, 13808))), after=0)
-    site.run(lab.random.randint(1, 6) * HOUR)
+    site.run(_hours(lab, 1, 6))
 
 
 def standby(lab: Lab, site: Site) -> None:
@@ -51,7 +56,7 @@ def standby(lab: Lab, site: Site) -> None:
         page.write(lab.log.wording.init_received(lab.log.spi()), after=0)
         page.write(lab.log.wording.closed(page.tunnel, 4320))
         site.run(lab.random.randint(1, 10) * MINUTE)
-    site.run(lab.random.randint(1, 6) * HOUR)
+    site.run(_hours(lab, 1, 6))
 
 
 def gap(lab: Lab, site: Site) -> None:
@@ -59,7 +64,7 @@ def gap(lab: Lab, site: Site) -> None:
     site.drop(13885)
     for life in site.lives:
         life.next_try = dict.fromkeys(Side, site.now + lab.random.randint(1, 5) * SECOND)
-    site.run(lab.random.randint(3, 8) * HOUR)
+    site.run(_hours(lab, 3, 8))
 
 
 def dial(lab: Lab, site: Site) -> None:
@@ -75,7 +80,7 @@ def behind_nat(lab: Lab, site: Site) -> None:
     site.drop(13885)
     for life in site.lives:
         life.next_try = {Side.AZURE: site.now + 3 * SECOND, Side.PEER: site.now + lab.random.randint(8, 25) * SECOND}
-    site.run(lab.random.randint(1, 6) * HOUR)
+    site.run(_hours(lab, 1, 6))
 
 
 DEEDS: tuple[tuple[str, Deed], ...] = (
