@@ -1,4 +1,8 @@
-"""Outlook -> drops: each time a leg that was up went down and came back. What `Flapping` and `PeriodicDrop` count."""
+"""Outlook -> drops: each time a leg that was up went down and came back. What `Flapping` and `PeriodicDrop` count.
+
+Without TunnelDiagnosticLog a drop of less than a minute leaves no trace that a rekey would not: the old SA is closed and a
+new one stands beside it. Then only longer ones count.
+"""
 
 from __future__ import annotations
 
