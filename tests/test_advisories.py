@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from ikestream import formats
 from ikestream.incident import Row
 from ikestream.lab import ADVISED, HEALTHY, Feed, Lab, Scenario, Story, post
 from ikestream.lab.healthy import rekey_collision
+from ikestream.replay import Tally, replay
+from tests.expectations import CASES
 from tests.streams import as_delivered, in_order, last, told
 
 JUDGED = frozenset({"Flapping", "PeriodicDrop", "RekeyFailed", "RekeyCollision", "ChildSaFailing"})
@@ -66,3 +70,20 @@ def test_health_is_told_none_of_them(scenario: Scenario) -> None:
 def test_the_ordinary_overlap_of_two_renewals_is_neither_a_collision_nor_a_failure() -> None:
     for seed in range(12):
         assert advisories(in_order(rekey_collision(Lab(seed)).records)) == []
+
+
+LOGS = [
+    pytest.param(log, id=f"{log.parent.name}-{log.stem}")
+    for cause in ("Flapping", "PeriodicDrop", "RekeyCollision", "RekeyFailed")
+    for log in sorted((CASES / cause).glob("*.log"))
+]
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_what_was_told_is_neither_taken_back_nor_told_as_over_twice(log: Path) -> None:
+    with formats.read([log]) as saved:
+        rows = [row for row in replay(saved.timed(), Tally()) if row["Kind"] == "Advisory" and row["Cause"] in JUDGED]
+    assert [row["Resolution"] for row in rows if row["Resolution"] in ("Withdrawn", "Merged")] == []
+    for incident in {row["IncidentId"] for row in rows}:
+        states = [row["State"] for row in rows if row["IncidentId"] == incident]
+        assert "".join(state[0] for state in states).strip("R").count("R") == 0, states
