@@ -12,7 +12,7 @@ from itertools import chain
 
 import orjson
 
-from ikestream import __version__, formats, redrive
+from ikestream import __version__, drill, formats, redrive
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
 from ikestream.remedy import note_of
@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     letter.add_argument("--remote-ip", type=_address, metavar="IP", help="only this peer, also if it is up again")
     letter.set_defaults(run=_note)
     redrive.add_command(commands, _instant)
+    drill.add_command(commands)
     return parser
 
 

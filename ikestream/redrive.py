@@ -11,33 +11,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ikestream import dead_letters
+from ikestream.hubs import Failed, Hubs, add_sign_in, read_connection_string, reason
 from ikestream.terminal import Screen, plain
 from ikestream.timestamps import iso
 
 if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
     from azure.eventhub import EventData
-    from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient, PartitionContext
+    from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
 OK, UNREADABLE = 0, 2
 
 PATIENCE = 60.0
 """Seconds without a single event before the hub counts as gone."""
-
-RETRIES = 1
-"""Somebody waits for the answer: a name that is wrong should be said within seconds."""
 
 AHEAD = 4
 """Batches read ahead of what is sent."""
@@ -54,10 +49,6 @@ examples:
   python -m ikestream redrive --namespace contoso.servicebus.windows.net --reason gzip --since 2026-11-23
   python -m ikestream redrive --connection-string-file hub.txt --to vpn-logs --after 0:1041
 """
-
-
-class Failed(Exception):  # noqa: N818 - reads as what it is
-    """A hub that cannot be read or sent to; the message is one line and holds no secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +110,7 @@ def add_command(commands: Any, instant: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument(
-        "--namespace", default="", metavar="HOST", help="<name>.servicebus.windows.net; whoever is signed in"
-    )
-    how.add_argument(
-        "--connection-string-file",
-        metavar="FILE",
-        help="a file that holds a connection string of the namespace, or - for standard input",
-    )
+    add_sign_in(parser, required=True)
     parser.add_argument("--from", dest="source", default="dead-letters", metavar="HUB", help="(default: dead-letters)")
     parser.add_argument("--to", default="", metavar="HUB", help="the hub to send to (default: each body's own)")
     parser.add_argument("--consumer-group", default="$Default", metavar="NAME", help="(default: $Default)")
@@ -157,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status: 0, or 2 with one line if a hub cannot be read or sent to."""
     errors, out = Screen(stderr=True), Screen()
     try:
-        connection_string = _connection_string(options.connection_string_file)
+        connection_string = read_connection_string(options.connection_string_file)
         wanted = Wanted(
             options.namespace, connection_string, options.source, options.consumer_group, options.to, options.reason,
             options.since, options.until, dict(options.after), options.dry_run,
@@ -167,19 +150,6 @@ def run(options: argparse.Namespace) -> int:
         errors.print(plain(f"redrive: {failed}"), markup=False, soft_wrap=True)
         return UNREADABLE
     return OK
-
-
-def _connection_string(file: str | None) -> str:
-    if file is None:
-        return ""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failed:
-        raise Failed(f"the connection string cannot be read: {type(failed).__name__}") from None
-    text = text.strip()
-    if not text.lower().startswith("endpoint=sb://") or "sharedaccesskey=" not in text.lower() or "\n" in text:
-        raise Failed("the file must hold one Event Hubs connection string: it begins with Endpoint=sb://")
-    return text
 
 
 async def redrive(wanted: Wanted, out: Screen) -> dict[str, Span]:
@@ -195,9 +165,10 @@ async def redrive(wanted: Wanted, out: Screen) -> dict[str, Span]:
     spans: dict[str, Span] = {}
     try:
         async with AsyncExitStack() as opened:
-            hubs = _Hubs(wanted, opened)
-            async for batch in _batches(wanted, await hubs.reader()):
-                await _handle(batch, wanted, hubs, spans, out)
+            hubs = Hubs(wanted.namespace, wanted.connection_string)
+            reader = await hubs.reader(opened, wanted.source, wanted.consumer_group)
+            async for batch in _batches(wanted, reader):
+                await _handle(batch, wanted, hubs, opened, spans, out)
     except BrokenPipeError:  # whoever reads our output has gone: no hub is to blame
         raise
     except (AzureError, EventHubError, OSError, TimeoutError, ValueError) as failed:
@@ -209,7 +180,9 @@ async def redrive(wanted: Wanted, out: Screen) -> dict[str, Span]:
     return spans
 
 
-async def _handle(batch: list[Letter], wanted: Wanted, hubs: _Hubs, spans: dict[str, Span], out: Screen) -> None:
+async def _handle(
+    batch: list[Letter], wanted: Wanted, hubs: Hubs, opened: AsyncExitStack, spans: dict[str, Span], out: Screen
+) -> None:
     """Send what of a batch of one partition is to be sent; only then does it count as read."""
     sending: dict[str, list[bytes]] = {}
     counts: Counter[str] = Counter(read=len(batch))
@@ -228,7 +201,7 @@ async def _handle(batch: list[Letter], wanted: Wanted, hubs: _Hubs, spans: dict[
             sending.setdefault(wanted.to or letter.source, []).append(body)
     if not wanted.dry_run:
         for hub, found in sending.items():
-            await hubs.send(hub, found)
+            await hubs.send(opened, hub, found)
     span = spans.setdefault(batch[0].partition, Span(batch[0], batch[-1]))
     span.last = batch[-1]
     span.counts += counts
@@ -262,67 +235,7 @@ def _unsendable(letter: Letter, wanted: Wanted) -> str:
     return ""
 
 
-# --- hubs ---------------------------------------------------------------------------------------------------------
-
-
-class _Hubs:
-    """The hub that is read, and each that something is sent to; opened when first needed, closed with `opened`."""
-
-    def __init__(self, wanted: Wanted, opened: AsyncExitStack) -> None:
-        self._wanted, self._opened = wanted, opened
-        self._senders: dict[str, EventHubProducerClient] = {}
-        self._signed_in: AsyncTokenCredential | None = None
-
-    async def reader(self) -> EventHubConsumerClient:
-        from azure.eventhub.aio import EventHubConsumerClient
-
-        wanted = self._wanted
-        if wanted.connection_string:
-            client = EventHubConsumerClient.from_connection_string(
-                wanted.connection_string, wanted.consumer_group, eventhub_name=wanted.source, retry_total=RETRIES
-            )
-        else:
-            client = EventHubConsumerClient(
-                wanted.namespace, wanted.source, wanted.consumer_group, await self._identity(), retry_total=RETRIES
-            )
-        return await self._opened.enter_async_context(client)
-
-    async def send(self, hub: str, bodies: list[bytes]) -> None:
-        from azure.eventhub import EventData
-
-        client = await self._sender(hub)
-        batch = await client.create_batch()
-        for body in bodies:
-            event = EventData(body)
-            if not dead_letters.fits(batch, event):
-                await client.send_batch(batch)
-                batch = await client.create_batch()
-                batch.add(event)  # it was in such a hub before
-        await client.send_batch(batch)
-
-    async def _sender(self, hub: str) -> EventHubProducerClient:
-        from azure.eventhub.aio import EventHubProducerClient
-
-        if hub not in self._senders:
-            if self._wanted.connection_string:
-                client = EventHubProducerClient.from_connection_string(
-                    self._wanted.connection_string, eventhub_name=hub, retry_total=RETRIES
-                )
-            else:
-                client = EventHubProducerClient(
-                    self._wanted.namespace, hub, await self._identity(), retry_total=RETRIES
-                )
-            self._senders[hub] = await self._opened.enter_async_context(client)
-        return self._senders[hub]
-
-    async def _identity(self) -> AsyncTokenCredential:
-        """Return whoever is signed in: a user, or the identity of the machine."""
-        if self._signed_in is None:
-            from azure.identity.aio import DefaultAzureCredential
-
-            signed_in: AsyncTokenCredential = DefaultAzureCredential()
-            self._signed_in = await self._opened.enter_async_context(signed_in)
-        return self._signed_in
+# --- letters ---------------------------------------------------------------------------------------------------------
 
 
 async def _batches(wanted: Wanted, client: EventHubConsumerClient) -> AsyncIterator[list[Letter]]:
@@ -396,14 +309,6 @@ def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _reason(failed: Exception) -> str:
-    if isinstance(failed, TimeoutError):
-        return f"nothing came from the hub for {PATIENCE:g} s"
-    if isinstance(failed, ValueError):  # of the SDK, about what it was given
-        return "the Event Hubs SDK does not take this connection string, host or name"
-    return f"{type(failed).__name__}: {' '.join(str(failed).split())}"[:500]
-
-
 # --- what is printed ----------------------------------------------------------------------------------------------
 
 
@@ -443,3 +348,7 @@ def _summary(spans: dict[str, Span], out: Screen) -> None:
             markup=False,
             soft_wrap=True,
         )
+
+
+def _reason(failed: Exception) -> str:
+    return f"nothing came from the hub for {PATIENCE:g} s" if isinstance(failed, TimeoutError) else reason(failed)

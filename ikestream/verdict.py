@@ -131,7 +131,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         ],
         "RelatedIncidents": [],
         "DocLinks": list(cure.doc_links),
-        "Drill": False,
+        "Drill": is_drill(situation.gateway),
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Outage", episode.start, episode.up, content)
@@ -147,6 +147,16 @@ def name(situation: Situation) -> remedy.Names:
     """Return the names a cure may use. Everything comes from the gateway's own id or from addresses of a known peer."""
     locals_ = sorted({n.local for n in situation.negotiations if n.local})
     return _name(situation.gateway, situation.tunnel.remote, locals_)
+
+
+DRILLS = "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/ikestream-drill/"
+"""Gateways whose resource id begins so, in lower case, are played by `drill`: Azure has no such subscription, and a peer has
+no say in the id that Azure writes beside its lines."""
+
+
+def is_drill(gateway: Gateway) -> bool:
+    """Whether what is told of this gateway is a drill."""
+    return gateway.key.startswith(DRILLS)
 
 
 def _name(gateway: Gateway, remote: str, locals_: Sequence[str] = ()) -> remedy.Names:
@@ -205,7 +215,7 @@ def want_bgp(gateway: Gateway, session: Fallen, scope: str) -> Wanted:
         "Evidence": [{"Time": iso(e.at or 0), "SessionId": None, "Message": cut(e.message)} for e in finding.evidence],
         "RelatedIncidents": [],
         "DocLinks": list(cure.doc_links),
-        "Drill": False,
+        "Drill": is_drill(gateway),
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Outage", session.start, session.up, content)
@@ -276,7 +286,7 @@ def want_together(gateway: Gateway, crowd: Together, scope: str) -> Wanted:
         ],
         "RelatedIncidents": [],
         "DocLinks": list(cure.doc_links),
-        "Drill": False,
+        "Drill": is_drill(gateway),
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Outage", crowd.start, crowd.end, content)
@@ -340,7 +350,7 @@ def want_advice(
         ],
         "RelatedIncidents": [],
         "DocLinks": list(cure.doc_links),
-        "Drill": False,
+        "Drill": is_drill(gateway),
         "SchemaVersion": SCHEMA_VERSION,
     }
     return Wanted(scope, "Advisory", advice.start, end, content, advisory=finding.cause.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ from ikestream import batch, redrive
 from ikestream.batch import Delivery
 from ikestream.cli import main
 from ikestream.dead_letters import DeadLetterHub
+from ikestream.hubs import Hubs
 from ikestream.monitor import Refused
 from tests.emulators.hub import KEY, LocalHub
 from tests.test_dead_letters import ENQUEUED, LIMIT, configured, found
@@ -164,17 +166,17 @@ def test_every_partition_is_read_once_up_to_its_end_at_the_start(local: LocalHub
     for number, letter in enumerate(letters):
         letter.properties = {"kind": "body", "sourceHub": "vpn", "sequenceNumber": str(number)}
         local.hubs["many"][number % 2].append(letter.encode())
-    send = redrive._Hubs.send
+    send = Hubs.send
     bounced = 0
 
-    async def bounce(self: redrive._Hubs, hub: str, bodies: list[bytes]) -> None:
+    async def bounce(self: Hubs, opened: AsyncExitStack, hub: str, bodies: list[bytes]) -> None:
         nonlocal bounced
-        await send(self, hub, bodies)
+        await send(self, opened, hub, bodies)
         bounced += 1
         local.hubs["many"][1].append(letters[0].encode())
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(redrive._Hubs, "send", bounce)
+        patched.setattr(Hubs, "send", bounce)
         status, out, _ = run(source="many")
     assert status == 0
     assert bounced > 2

@@ -6,6 +6,7 @@ It is stricter than the service, which takes a row that does not fit, says 204, 
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -32,6 +33,7 @@ class Ingestion(Scripted):
         super().__init__(authority)
         self.stream, self.streams = stream, {stream: dict(columns)}
         self.calls: list[list[dict[str, Any]]] = []
+        self.arrived: list[tuple[float, dict[str, Any]]] = []  # each row with when it came (s since 1970)
         self.others: dict[str, list[dict[str, Any]]] = {}
         self.sizes: list[int] = []
         self.refuses: Callable[[dict[str, Any]], int] = lambda _: 0
@@ -78,6 +80,7 @@ class Ingestion(Scripted):
         def accepted() -> web.Response:
             if stream == self.stream:
                 self.calls.append(rows)
+                self.arrived += [(time.time(), row) for row in rows]
                 self.sizes.append(len(plain))
             else:
                 self.others[stream] += rows

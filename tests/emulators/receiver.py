@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ class Received:
 
     content_type: str
     body: dict[str, Any]
+    at: float  # when it came (s since 1970)
 
 
 class Receiver(Scripted):
@@ -55,7 +57,7 @@ class Receiver(Scripted):
             return lambda: web.Response(status=status, text=SECRET)
 
         def accepted() -> web.Response:
-            self.received.append(Received(request.headers.get("Content-Type", ""), message))
+            self.received.append(Received(request.headers.get("Content-Type", ""), message, time.time()))
             return web.Response(status=202, text=SECRET)
 
         return accepted

@@ -44,6 +44,9 @@ class Host:
         self._threads = [threading.Thread(target=self._listen), threading.Thread(target=self._tick)]
         self._client: EventHubConsumerClient | None = None
         self.checkpoints: dict[str, int] = {}
+        self.learned: list[
+            float
+        ] = []  # of each body, the seconds from its arrival in the hub until its batch was taken
         self.failed: dict[str, int] = {"learn": 0, "tell": 0}
 
     def _listen(self) -> None:
@@ -64,6 +67,7 @@ class Host:
             status = self._learner.learn(events, partition=context.partition_id)
             if status.status == status.Success:
                 self.checkpoints[context.partition_id] = events[-1].sequence_number
+                self.learned += [time.time() - event.enqueued / 1000 for event in events]
                 return
             self.failed["learn"] += 1
             self._over.wait(0.3)
