@@ -1,4 +1,4 @@
-"""PeriodicDrop: drops come at equal distances, so a timer causes them (facts 2.22).
+"""PeriodicDrop: drops come at equal intervals, so a timer causes them (facts 2.22).
 
 Lifetimes never keep a tunnel from coming up, but an end that cannot renew in time lets it drop whenever one ends. The
 distance names the timer. IKEv1 on Azure drops for up to five seconds at every phase 1 rekey, which is normal (POL).
@@ -12,7 +12,7 @@ from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.rules.drops import Drop, drops
 from ikestream.times import DAY, MINUTE, SECOND
-from ikestream.timestamps import clock
+from ikestream.timestamps import moment
 
 LEAST = 3
 LEAST_UNNAMED = 4
@@ -35,7 +35,7 @@ LIFETIMES = (
 
 
 def advise(outlook: Outlook) -> Iterator[Advice]:
-    """Yield one advice for each run of drops at equal distances."""
+    """Yield one advice for each run of drops at equal intervals."""
     for run in _runs(drops(outlook)):
         yield _advice(outlook, run)
 
@@ -83,7 +83,7 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
     longest = max(drop.end - drop.start for drop in run)
     every = _span(distance)
     told = f"It dropped {len(run)} times, every {every}, for at most {max(longest // 1000, 1)} s: "
-    told += ", ".join(clock(drop.start) for drop in run[-6:]) + "."
+    told += ", ".join(moment(drop.start) for drop in run[-6:]) + " (UTC)."
     told += f" That fits {fits}." if fits else " No usual lifetime fits: look for a job or a line that keeps this time."
     ended = {e.text or e.message for drop in run for e in drop.lines[:1]}
     if len(ended) == 1:
