@@ -75,7 +75,7 @@ TITLES: dict[Cause | Advisory, str] = {
     Advisory.WEAK_CRYPTOGRAPHY: "weak algorithms were chosen",
     Advisory.CHILD_SA_FAILING: "an IPsec security association is refused or not answered",
     Advisory.UNKNOWN_PEER: "addresses without a connection called the gateway",
-    Advisory.PERIODIC_DROP: "it drops at equal distances",
+    Advisory.PERIODIC_DROP: "it drops at equal intervals",
     Advisory.REKEY_COLLISION: "both ends renew their keys at the same moment",
     Advisory.SELECTORS_NARROWED: "it carries fewer prefixes than before",
     Advisory.FEED_SILENT: "the gateway has stopped writing logs",

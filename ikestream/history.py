@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ikestream.events import IkeEvent, Kind, Proposal, Selector
 from ikestream.negotiation import EVERYTHING, Initiator, Negotiation
 from ikestream.status import TIMED_OUT, Change, Conclusion, Outcome, State, Timeline
-from ikestream.times import DAY, FLOOR, MINUTE
+from ikestream.times import DAY, FLOOR, LIVE, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
     from ikestream.tunnel import Tunnel
@@ -28,6 +28,8 @@ MAX_LINES = 4
 """Lines kept of one failure: what refused it, what was offered, what was asked for."""
 COLLISIONS = frozenset({"TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND"})
 COLLISION_CODE = 13821
+GAVE_WAY = frozenset({13807, 13808})
+"""Deleted before it was complete: beside a success of the same leg the exchange that gave way (facts 1.2, 1.3)."""
 _BEGINS = frozenset(
     {
         Kind.SA_INIT_SENT,
@@ -95,6 +97,7 @@ class Streak:
     latest: tuple[IkeEvent, ...]
     healed: int | None = None
     broken: bool = False  # the leg went down
+    stood: int | None = None  # when a failure had first stood for `SETTLED` without a success
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ class _Walk:
     def __init__(self, tunnel: Tunnel, timeline: Timeline) -> None:
         past = tunnel.folded_history or History()
         self._conclusions = timeline.conclusions
+        self._successes = [(c.at, n.local) for n, c in timeline.conclusions.items() if c.outcome is Outcome.SUCCEEDED]
         self._states = {c.leg: c.state for c in timeline.changes if c.at <= tunnel.folded_to}
         self._closed: list[Streak] = []
         self._open: dict[tuple[What, str], Streak] = {}
@@ -187,8 +191,16 @@ class _Walk:
         if conclusion.outcome is Outcome.SUCCEEDED:
             self._heal(at, item.local, broken=False)
             self._agree(at, item)
+            # Asked to wait, and then it was had: of a renewal, that is a collision all the same.
+            if self._is_up(item.local) and not item.kinds & _BEGINS and _collides(item):
+                self._fail(at, item, What.COLLISION, Reason.OTHER)
         elif self._is_up(item.local) and (found := _failure(item, conclusion)) is not None:
-            self._fail(at, item, *found)
+            gave_way = found[0] is What.CHILD and set(item.codes) & GAVE_WAY and set(item.codes) <= GAVE_WAY
+            if not (gave_way and self._succeeds(at, item.local)):
+                self._fail(at, item, *found)
+
+    def _succeeds(self, at: int, leg: str) -> bool:
+        return any(abs(then - at) <= LIVE.grace and (not leg or other in ("", leg)) for then, other in self._successes)
 
     def _is_up(self, leg: str) -> bool:
         if leg in self._states:
@@ -198,7 +210,7 @@ class _Walk:
     def _heal(self, at: int, leg: str, *, broken: bool) -> None:
         for key, streak in self._open.items():
             if key[0] is What.CHILD and streak.healed is None and (not leg or key[1] in ("", leg)):
-                self._open[key] = replace(streak, healed=at, broken=broken)
+                self._open[key] = replace(streak, healed=at, broken=broken, stood=_stood(streak, at))
 
     def _fail(self, at: int, n: Negotiation, what: What, reason: Reason) -> None:
         enough, within = _ENOUGH[what]
@@ -209,6 +221,10 @@ class _Walk:
             self._put(
                 Streak(what, n.local, at, at, 1, (at,), None, None, frozenset((reason,)), reason, code, lines, ())
             )
+            return
+        if what is What.COLLISION and at - old.last <= NEGOTIATION_GAP:
+            # Both ends say it, each in a session of its own, and say it again until one has waited: one collision.
+            self._open[what, n.local] = replace(old, last=at, latest=lines)
             return
         recent = (*old.recent, at)[-enough:]
         dense = old.told is None and len(recent) == enough and at - recent[0] <= within
@@ -224,6 +240,7 @@ class _Walk:
             code=code or old.code,
             latest=lines,
             healed=None,
+            stood=_stood(old, at),
         )
 
     def _agree(self, at: int, n: Negotiation) -> None:
@@ -261,6 +278,13 @@ def prune(history: History, watermark: int) -> History:
     return History(kept, history.agreements)
 
 
+def _stood(streak: Streak, at: int) -> int | None:
+    """Return when a failure first had stood for long, as far as is known at `at`, when something else happens."""
+    if streak.stood is None and streak.healed is None and at - streak.last > SETTLED:
+        return streak.last + SETTLED
+    return streak.stood
+
+
 def _is_over(streak: Streak, at: int) -> bool:
     if streak.what is What.COLLISION:
         return at - streak.last > DAY
@@ -270,13 +294,17 @@ def _is_over(streak: Streak, at: int) -> bool:
 def _failure(n: Negotiation, conclusion: Conclusion) -> tuple[What, Reason] | None:
     """Say what failed if this exchange stood on an IKE SA that was up, None if it did not or was none."""
     said = n.sent_notifies | n.received_notifies
-    if COLLISION_CODE in n.codes or COLLISIONS & said:
+    if _collides(n):
         return What.COLLISION, Reason.OTHER
     if conclusion.outcome not in (Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED) or n.child_agreed_at is not None:
         return None
     if n.refused_authentication or (n.kinds & _BEGINS and not (n.depth >= 4 and n.refused_policy)):
         return None
     return What.CHILD, _reason(n, said)
+
+
+def _collides(n: Negotiation) -> bool:
+    return COLLISION_CODE in n.codes or bool(COLLISIONS & (n.sent_notifies | n.received_notifies))
 
 
 def _reason(n: Negotiation, said: frozenset[str]) -> Reason:

@@ -13,6 +13,11 @@ def iso(at: int) -> str:
     return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(at: int) -> str:
+    """Return day and time to the minute, for what is hours away: `2026-03-02 10:31`."""
+    return iso(at)[:16].replace("T", " ")
+
+
 def clock(at: int) -> str:
     """Return the time of day as people say it: `10:31:07`."""
     return iso(at)[11:19]

@@ -1,4 +1,5 @@
-"""seed -> a healthy fleet: gateways with many tunnels over many days, and the outages told about them, of which there may be none.
+"""seed -> a healthy fleet: gateways with many tunnels over many days, and what is told about them: no outage, and no advisory of
+a drop or a renewal but what its kind of tunnel deserves.
 
     python -m tests.fleet --tunnels 200 --days 7
 
@@ -31,8 +32,13 @@ PER_GATEWAY = 10
 Deed = Callable[[Lab, Site], None]
 
 
+def _hours(lab: Lab, least: int, most: int) -> int:
+    """Return some hours and minutes: what happens on the hour only would look like a timer."""
+    return lab.random.randint(least * 60, most * 60) * MINUTE
+
+
 def plain(lab: Lab, site: Site) -> None:
-    site.run(lab.random.randint(2, 9) * HOUR)
+    site.run(_hours(lab, 2, 9))
 
 
 def collide(lab: Lab, site: Site) -> None:
@@ -41,7 +47,7 @@ def collide(lab: Lab, site: Site) -> None:
         Exchange(site.azure, site.peer, site.page(life, site.now)).rekey(Side.AZURE)
         page = site.page(life, site.now + lab.random.randint(0, 40))
         page.write(lab.log.wording.closed(page.tunnel, lab.random.choice((13821, 13807, 13808))), after=0)
-    site.run(lab.random.randint(1, 6) * HOUR)
+    site.run(_hours(lab, 1, 6))
 
 
 def standby(lab: Lab, site: Site) -> None:
@@ -51,7 +57,7 @@ def standby(lab: Lab, site: Site) -> None:
         page.write(lab.log.wording.init_received(lab.log.spi()), after=0)
         page.write(lab.log.wording.closed(page.tunnel, 4320))
         site.run(lab.random.randint(1, 10) * MINUTE)
-    site.run(lab.random.randint(1, 6) * HOUR)
+    site.run(_hours(lab, 1, 6))
 
 
 def gap(lab: Lab, site: Site) -> None:
@@ -59,7 +65,7 @@ def gap(lab: Lab, site: Site) -> None:
     site.drop(13885)
     for life in site.lives:
         life.next_try = dict.fromkeys(Side, site.now + lab.random.randint(1, 5) * SECOND)
-    site.run(lab.random.randint(3, 8) * HOUR)
+    site.run(_hours(lab, 3, 8))
 
 
 def dial(lab: Lab, site: Site) -> None:
@@ -75,7 +81,7 @@ def behind_nat(lab: Lab, site: Site) -> None:
     site.drop(13885)
     for life in site.lives:
         life.next_try = {Side.AZURE: site.now + 3 * SECOND, Side.PEER: site.now + lab.random.randint(8, 25) * SECOND}
-    site.run(lab.random.randint(1, 6) * HOUR)
+    site.run(_hours(lab, 1, 6))
 
 
 DEEDS: tuple[tuple[str, Deed], ...] = (
@@ -93,6 +99,11 @@ DEEDS: tuple[tuple[str, Deed], ...] = (
     ("removed", plain),
     ("moved", plain),
 )
+
+
+DESERVED = {"IKEv1": {"PeriodicDrop"}, "collision": {"RekeyCollision"}}
+"""Gaps of main mode may come at equal distances, and who collides several times a day is told so."""
+JUDGED = frozenset({"Flapping", "PeriodicDrop", "RekeyFailed", "RekeyCollision", "ChildSaFailing"})
 
 
 def build(lab: Lab, kind: str) -> Site:
@@ -126,8 +137,8 @@ def remove(lab: Lab, site: Site) -> None:
     site.drop(13877, reason="TunnelRemoved")
 
 
-def gateway(number: int, kinds: list[str], days: int) -> list[Record]:
-    """Return the log of one gateway with a tunnel of each kind, over so many days."""
+def gateway(number: int, kinds: list[str], days: int) -> tuple[list[Record], dict[str, str]]:
+    """Return the log of one gateway with a tunnel of each kind, over so many days, and the kind of each address."""
     lab = Lab(1_000 + number, tunnel_log=number % 3 != 2)
     end = lab.start + days * DAY
     deeds = dict(DEEDS)
@@ -135,8 +146,10 @@ def gateway(number: int, kinds: list[str], days: int) -> list[Record]:
     for at in takeovers:
         event = lab.random.choice(("HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))
         lab.log.operation(at - lab.random.randint(-30, 120) * SECOND, event, "", "HostMaintenance. State: Starting")
+    kind_of: dict[str, str] = {}
     for kind in kinds:
         site = build(lab, kind)
+        kind_of[site.peer.address] = kind
         # Without the Tunnel log a removed connection looks like one that was reset and does not come back.
         if kind in ("removed", "moved") and lab.tunnel_log:
             site.run(lab.random.randint(5, 18) * HOUR)
@@ -169,7 +182,8 @@ def gateway(number: int, kinds: list[str], days: int) -> list[Record]:
         lab.taken = {a for a in lab.taken if lab.random.random() < 0.9} if len(lab.taken) > 600 else lab.taken
     lost = (r for r in lab.log.records if "Tunnel closed" in r.message and lab.random.random() < 0.05)
     gone = {id(r) for r in lost}
-    return sorted((r for r in lab.log.records if id(r) not in gone and (r.at or 0) < end), key=lambda r: r.at or 0)
+    kept = sorted((r for r in lab.log.records if id(r) not in gone and (r.at or 0) < end), key=lambda r: r.at or 0)
+    return kept, kind_of
 
 
 @dataclass(slots=True)
@@ -180,6 +194,7 @@ class Result:
     records: int = 0
     seconds: float = 0.0
     outages: list[Row] = field(default_factory=list)
+    advisories: list[Row] = field(default_factory=list)  # those of `JUDGED` that nobody deserved, taken back ones too
     kinds: Counter[str] = field(default_factory=Counter)
 
 
@@ -187,7 +202,7 @@ def run(tunnels: int, days: int) -> Result:
     """Judge such a fleet and return every outage that stands."""
     result = Result()
     for number, kinds in enumerate(_gateways(tunnels)):
-        records = gateway(number, kinds, days)
+        records, kind_of = gateway(number, kinds, days)
         began = time.process_time()
         newest = {row["IncidentId"]: row for row in replay(records, Tally())}
         result.seconds += time.process_time() - began
@@ -196,6 +211,12 @@ def run(tunnels: int, days: int) -> Result:
         result.kinds.update(kinds)
         standing = (r for r in newest.values() if r["Resolution"] not in ("Withdrawn", "Merged", "Removed"))
         result.outages += [row for row in standing if row["Kind"] == "Outage"]
+        result.advisories += [
+            row
+            for row in newest.values()
+            if row["Cause"] in JUDGED and row["Cause"] not in DESERVED.get(kind_of.get(row["RemoteIP"], ""), ())
+            if row["Kind"] == "Advisory"
+        ]
     return result
 
 
@@ -211,7 +232,7 @@ def main() -> int:
     parser.add_argument("--days", type=int, default=7)
     options = parser.parse_args()
     result = run(options.tunnels, options.days)
-    for row in result.outages:
+    for row in (*result.outages, *result.advisories):
         what = (
             row["GatewayName"],
             row["RemoteIP"],
@@ -223,9 +244,9 @@ def main() -> int:
         sys.stdout.write(" ".join(map(str, what)) + "\n")
     sys.stdout.write(
         f"{result.tunnels} tunnels, {options.days} days, {result.records} records,"
-        f" {len(result.outages)} outages, {result.seconds:.1f} s of CPU to judge\n"
+        f" {len(result.outages)} outages, {len(result.advisories)} advisories that nobody deserved, {result.seconds:.1f} s of CPU to judge\n"
     )
-    return int(bool(result.outages))
+    return int(bool(result.outages or result.advisories))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Law 5 over a fleet: what healthy tunnels do in days, all at once, opens no outage. The whole run: `python -m tests.fleet`."""
+"""Law 5 over a fleet: what healthy tunnels do in days, all at once, opens no outage and no advisory of drops or renewals. The whole run: `python -m tests.fleet`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ TUNNELS, DAYS = 26, 3
 """As many as run in ten seconds; each kind twice. `python -m tests.fleet --tunnels 200 --days 7` runs the whole."""
 
 
-def test_a_healthy_fleet_opens_no_outage() -> None:
+def test_a_healthy_fleet_opens_no_outage_and_no_false_advisory() -> None:
     result = run(TUNNELS, DAYS)
 
     assert set(result.kinds) == {kind for kind, _ in DEEDS}
     assert result.records > 1_500
     told = [(r["GatewayName"], r["RemoteIP"], r["Cause"], r["FirstSeen"], r["DurationSeconds"]) for r in result.outages]
+    assert told == []
+    told = [(r["GatewayName"], r["RemoteIP"], r["Cause"], r["FirstSeen"], r["Resolution"]) for r in result.advisories]
     assert told == []

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ikestream.events import Proposal
 from ikestream.finding import (
     ActionOn,
+    Advisory,
     Cause,
     Command,
     Confidence,
@@ -700,3 +701,16 @@ def test_the_note_admits_what_is_not_known() -> None:
     assert text.count("not known") == 3
     assert "SPI" not in text
     assert "<azure-public-ip>" in text
+
+
+def test_a_renewal_that_failed_offers_nothing_that_drops_the_tunnel_while_it_is_up() -> None:
+    up = cure(Finding(Advisory.REKEY_FAILED, Confidence.LOW, "", ActionOn.BOTH), NAMES)
+    down = cure(Finding(Cause.REKEY_FAILED, Confidence.MEDIUM, "", ActionOn.BOTH), NAMES)
+
+    dropping = {c.command for c in down.commands} - {c.command for c in up.commands}
+    assert any("Reset-AzVirtualNetworkGatewayConnection" in command for command in dropping)
+    assert any("clear" in command or "terminate" in command for command in dropping)
+    assert not any(
+        word in c.command for c in up.commands for word in ("Reset-", " clear", "logoff", "terminate", "update", "Set-")
+    )
+    assert "no reset" in up.fix

@@ -6,6 +6,7 @@ deterministic from the seed, and every address is one reserved for documentation
 
 from __future__ import annotations
 
+from ikestream.lab.advisories import ADVISED
 from ikestream.lab.bench import START, Lab
 from ikestream.lab.delivery import PROMPT, Feed, post, wrap
 from ikestream.lab.faults import FAULTS
@@ -14,6 +15,7 @@ from ikestream.lab.policy import Difference
 from ikestream.lab.story import Story, Truth
 
 __all__ = [
+    "ADVISED",
     "FAULTS",
     "HEALTHY",
     "PROMPT",

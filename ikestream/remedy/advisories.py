@@ -33,6 +33,19 @@ def mend_child(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     return steps, commands
 
 
+def renew_in_time(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
+    """A renewal failed and the tunnel is still up: nothing here takes it down."""
+    steps = Steps(
+        check="traffic still flows. Read the peer's log at the time of the rekey, and see whether it has renewed since.",
+        azure="nothing to change until the reason is known, and no reset: it would drop the tunnel now instead of later.",
+        peer="the same PFS group as on Azure, which shows only at a rekey, and lifetimes that differ from Azure's (27,000 s"
+        " for phase 2, 28,800 s for phase 1). If nothing helps before the old keys end, restart only this tunnel at a time"
+        " that suits.",
+        proof="the tunnel stays up longer than one phase 2 lifetime.",
+    )
+    return steps, (*azure.check_connection(words), *azure.list_ike_sas(words), *peer.view(words))
+
+
 def widen_selectors(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     """The tunnel carries fewer prefixes than before."""
     steps = Steps(
@@ -49,10 +62,10 @@ def widen_selectors(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
 
 
 def end_periodic_drops(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
-    """Drops come at equal distances."""
+    """Drops come at equal intervals."""
     steps = Steps(
-        check="drops at equal distances are a lifetime that ends: find the one that fits on either end. IKEv1 on Azure drops for"
-        " up to 5 seconds at every phase 1 rekey; that is normal.",
+        check="drops at equal intervals come from a timer, nearly always a lifetime that ends: find the one that fits on"
+        " either end. IKEv1 on Azure drops for up to 5 seconds at every phase 1 rekey; that is normal.",
         azure="nothing to change. Lifetimes need not match.",
         peer="use IKEv2; compare the PFS group; switch off reauthentication, or make it overlap.",
         proof="the next end of that lifetime passes without a drop.",

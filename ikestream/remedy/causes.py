@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ikestream.finding import Finding
+from ikestream.finding import Advisory, Finding
 from ikestream.offers import Phase
 from ikestream.remedy import advisories, azure, peer, policy, selectors
 from ikestream.remedy.names import Agreed, Words
@@ -258,7 +258,9 @@ def _peer_disconnected(_finding: Finding, words: Words, _agreed: Agreed) -> Plan
     return steps, commands
 
 
-def _rekey(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
+def _rekey(finding: Finding, words: Words, agreed: Agreed) -> Plan:
+    if isinstance(finding.cause, Advisory):
+        return advisories.renew_in_time(finding, words, agreed)
     steps = Steps(
         check="read the peer's log at the time of the rekey. Compare the PFS group first: it shows only at a rekey.",
         azure="nothing to change until the reason is known. A reset of the connection brings a down tunnel back until the next"

@@ -1,4 +1,8 @@
-"""Outlook -> drops: each time a leg that was up went down and came back. What `Flapping` and `PeriodicDrop` count."""
+"""Outlook -> drops: each time a leg that was up went down and came back. What `Flapping` and `PeriodicDrop` count.
+
+Without TunnelDiagnosticLog a drop of less than a minute leaves no trace that a rekey would not: the old SA is closed and a
+new one stands beside it. Then only longer ones count.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,11 @@ from dataclasses import dataclass
 
 from ikestream.advice import Outlook
 from ikestream.events import IkeEvent
+from ikestream.rules.on_demand import ended_on_demand
 from ikestream.times import MINUTE
 
+FEWEST = 3
+"""Nobody asks for fewer, and telling them from those on demand is dear."""
 AT_ONCE = MINUTE
 """Two legs of one tunnel that go down this close together are one drop."""
 
@@ -33,9 +40,13 @@ def drops(outlook: Outlook) -> tuple[Drop, ...]:
     A connection that was removed, or closed for want of traffic, has not dropped; and of two legs the one that is away
     for long is `RedundancyLost`'s: what counts here is that it comes back, again and again.
     """
+    over = [spell for spell in outlook.spells if not spell.up and spell.end is not None]
+    if len(over) < FEWEST:
+        return ()
+    idle = ended_on_demand(outlook.tunnel, outlook.timeline, outlook.times)
     found: list[Drop] = []
-    for spell in outlook.spells:
-        if spell.up or spell.end is None:
+    for spell in over:
+        if spell.end is None or (spell.leg, spell.start) in idle:
             continue
         if found and spell.start - found[-1].start <= AT_ONCE and spell.leg not in found[-1].legs:
             last = found[-1]

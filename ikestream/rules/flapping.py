@@ -19,6 +19,8 @@ LEAST = 3
 """So many drops within an hour (facts 2.22)."""
 MANY = 6
 """So many within an hour are an error, because little gets through."""
+LONG = HOUR
+"""A tunnel that is away for longer does not flap: it is down, and the outage is told."""
 LISTED = 5
 
 
@@ -26,13 +28,14 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
     """Yield one advice for each run of drops that was dense enough; an hour without one ends it."""
     run: list[Drop] = []
     for drop in (*drops(outlook), None):
-        if drop is not None and (not run or drop.start - run[-1].end <= HOUR):
+        short = drop is not None and drop.end - drop.start <= LONG
+        if drop is not None and short and (not run or drop.start - run[-1].end <= HOUR):
             run.append(drop)
             continue
         first = next((i for i in range(len(run) - LEAST + 1) if run[i + LEAST - 1].start - run[i].start <= HOUR), None)
         if first is not None:
             yield _advice(outlook, run[first:])
-        run = [drop] if drop is not None else []
+        run = [drop] if drop is not None and short else []
 
 
 def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
@@ -48,6 +51,9 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
     if said:
         told += f" The log says: {', '.join(said)}."
     remote = outlook.tunnel.remote
+    end = run[-1].end
+    # Down again within the hour: whether it goes on shows when that is over, or has become long.
+    again = next((s.start for s in outlook.spells if not s.up and s.end is None and end < s.start <= end + HOUR), None)
     return Advice(
         finding=Finding(
             cause=Advisory.FLAPPING,
@@ -64,10 +70,10 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
         past=f"{who[0].upper()}{who[1:]} to {remote} went down and came back {len(run)} times.",
         start=run[0].start,
         held=run[LEAST - 1].end,
-        last=run[-1].end,
+        last=end,
         impact=Impact.DEGRADED,
-        end=run[-1].end,
-        settled=run[-1].end + HOUR,
+        end=end,
+        settled=end + HOUR if again is None else again + LONG,
         by_absence=True,
         legs=True,
     )

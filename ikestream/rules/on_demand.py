@@ -6,6 +6,8 @@ peer itself brought it up again. That is known only once it has happened twice: 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from ikestream.episode import FAILED, Episode
 from ikestream.negotiation import Initiator
 from ikestream.rules.ending import How, read, written_about
@@ -25,20 +27,23 @@ def is_on_demand(tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Ti
 def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times) -> bool:
     """Whether the legs that went down at `at` are dialled on demand, and went down as such legs do."""
 
-    def is_clean(down: Change, up: Change | None) -> bool:
-        how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
-        return bool(how) and how <= {How.DELETED, How.ENDED} and not _fails(timeline, down, up)
+    began = [c for c in timeline.changes if c.state is State.DOWN and c.at == at]
+    if not began or not all(_is_clean(tunnel, timeline, c, times) for c in began):
+        return False  # as nearly always, and the rest is dear
+    dialled = ended_on_demand(tunnel, timeline, times)
+    return all((c.leg, c.at) in dialled for c in began)
 
-    def is_dialled(down: Change) -> bool:
-        up = _next_up(timeline, down)
-        return up is not None and _calls(timeline, up) and is_clean(down, up)
 
-    downs = [c for c in timeline.changes if c.state is State.DOWN]
-    began = [c for c in downs if c.at == at]
-    return bool(began) and all(
-        is_clean(c, _next_up(timeline, c)) and sum(is_dialled(other) for other in downs if other.leg == c.leg) >= CYCLES
-        for c in began
-    )
+def ended_on_demand(tunnel: Tunnel, timeline: Timeline, times: Times) -> frozenset[tuple[str, int]]:
+    """Return every (leg, instant) at which a leg that is dialled on demand went down as such legs do."""
+    clean = [c for c in timeline.changes if c.state is State.DOWN and _is_clean(tunnel, timeline, c, times)]
+    cycles = Counter(c.leg for c in clean if (up := _next_up(timeline, c)) is not None and _calls(timeline, up))
+    return frozenset((c.leg, c.at) for c in clean if cycles[c.leg] >= CYCLES)
+
+
+def _is_clean(tunnel: Tunnel, timeline: Timeline, down: Change, times: Times) -> bool:
+    how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
+    return bool(how) and how <= {How.DELETED, How.ENDED} and not _fails(timeline, down, _next_up(timeline, down))
 
 
 def _next_up(timeline: Timeline, down: Change) -> Change | None:

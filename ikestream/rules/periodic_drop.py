@@ -1,4 +1,4 @@
-"""PeriodicDrop: drops come at equal distances, so a timer causes them (facts 2.22).
+"""PeriodicDrop: drops come at equal intervals, so a timer causes them (facts 2.22).
 
 Lifetimes never keep a tunnel from coming up, but an end that cannot renew in time lets it drop whenever one ends. The
 distance names the timer. IKEv1 on Azure drops for up to five seconds at every phase 1 rekey, which is normal (POL).
@@ -12,9 +12,11 @@ from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.rules.drops import Drop, drops
 from ikestream.times import DAY, MINUTE, SECOND
-from ikestream.timestamps import iso
+from ikestream.timestamps import moment
 
 LEAST = 3
+LEAST_UNNAMED = 4
+"""Three drops that fit no lifetime are as often chance: two distances out of many agree within 5 % by themselves."""
 WITHIN = 7 * DAY
 AGREES = 0.05
 """Distances that differ by less are equal (facts 2.22)."""
@@ -33,7 +35,7 @@ LIFETIMES = (
 
 
 def advise(outlook: Outlook) -> Iterator[Advice]:
-    """Yield one advice for each run of drops at equal distances."""
+    """Yield one advice for each run of drops at equal intervals."""
     for run in _runs(drops(outlook)):
         yield _advice(outlook, run)
 
@@ -59,16 +61,29 @@ def _runs(found: Sequence[Drop]) -> Iterator[list[Drop]]:
 
 
 def _is_periodic(run: Sequence[Drop]) -> bool:
-    return len(run) >= LEAST and run[LEAST - 1].start - run[0].start <= WITHIN
+    least = _least(run)
+    return len(run) >= least and run[LEAST - 1].start - run[0].start <= WITHIN
+
+
+def _least(run: Sequence[Drop]) -> int:
+    """Return how many make it: what the first distance fits decides, so that later drops do not move the answer."""
+    return LEAST if len(run) > 1 and _fitting(run[1].start - run[0].start) else LEAST_UNNAMED
+
+
+def _fitting(distance: int) -> str:
+    """Return the lifetime nearest to that distance, '' if none is within `AGREES`."""
+    off, seconds, whose = min((abs(distance / 1000 - s) / s, s, whose) for s, whose in LIFETIMES)
+    return f"{seconds:,} s: {whose}" if off <= AGREES else ""
 
 
 def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
     distance = (run[-1].start - run[0].start) // (len(run) - 1)
-    fits = next((f"{s:,} s: {whose}" for s, whose in LIFETIMES if abs(distance / 1000 - s) <= AGREES * s), "")
+    fits = _fitting(distance)
+    missed = run[-1].start + distance + distance // 2
     longest = max(drop.end - drop.start for drop in run)
     every = _span(distance)
     told = f"It dropped {len(run)} times, every {every}, for at most {max(longest // 1000, 1)} s: "
-    told += ", ".join(iso(drop.start)[:19].replace("T", " ") for drop in run[-6:]) + "."
+    told += ", ".join(moment(drop.start) for drop in run[-6:]) + " (UTC)."
     told += f" That fits {fits}." if fits else " No usual lifetime fits: look for a job or a line that keeps this time."
     ended = {e.text or e.message for drop in run for e in drop.lines[:1]}
     if len(ended) == 1:
@@ -90,11 +105,11 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
         summary=f"The tunnel to {remote} drops every {every}.",
         past=f"The tunnel to {remote} dropped every {every}, {len(run)} times.",
         start=run[0].start,
-        held=run[LEAST - 1].end,
+        held=run[_least(run) - 1].end,
         last=run[-1].end,
         impact=Impact.DEGRADED if longest > LONG else Impact.NONE,
-        end=run[-1].end,
-        settled=run[-1].start + distance + distance // 2,
+        end=missed,
+        settled=missed,
         by_absence=True,
     )
 

@@ -39,7 +39,7 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
             held=streak.told,
             last=streak.last,
             impact=Impact.NONE,
-            end=streak.last,
+            end=streak.last + DAY,
             settled=streak.last + DAY,
             by_absence=True,
             attempts=streak.count,

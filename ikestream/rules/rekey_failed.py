@@ -22,6 +22,7 @@ from ikestream.rules.ending import How, endings, evidence, those
 from ikestream.rules.signature import DH_CODES, prove, rekeys
 from ikestream.status import Outcome
 from ikestream.times import HOUR
+from ikestream.timestamps import moment
 
 LEAD = HOUR
 """A rekey this long before the drop may be the one it lacked: sides begin at 90 to 97 % of at most 8 hours."""
@@ -58,23 +59,36 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
     for streak in outlook.history.streaks:
         if streak.what is not What.CHILD or streak.since is not None or streak.reasons & NAMED:
             continue
-        if streak.healed is not None and streak.healed - streak.last <= SETTLED:
-            continue
-        if any(streak.first <= e.start <= streak.last + SETTLED for e in outlook.episodes):
+        held = streak.stood if streak.stood is not None else streak.last + SETTLED
+        if streak.stood is None and streak.healed is not None:
+            continue  # the next attempt succeeded, or the leg went down at once
+        down = next((e.start for e in outlook.episodes if streak.first <= e.start <= streak.last + LEAD), None)
+        if down is not None and down <= held:
             continue  # the outage says it
-        yield _advice(outlook, streak)
+        yield _advice(outlook, streak, held, down)
 
 
-def _advice(outlook: Outlook, streak: Streak) -> Advice:
-    end = streak.healed if streak.healed is not None else streak.last + outlook.times.child_lifetime
+def _advice(outlook: Outlook, streak: Streak, held: int, down: int | None) -> Advice:
+    healed = streak.healed if down is None else min(down, streak.healed or down)
+    latest = streak.last + outlook.times.child_lifetime
+    end = latest if healed is None else healed
+    if healed is None:
+        follows = (
+            f" What is up carries on until its own lifetime ends. If no attempt succeeds before, the tunnel drops then: by"
+            f" {moment(latest)} UTC at the latest (Azure's phase 2 lifetime is {outlook.times.child_lifetime // 1000:,} s),"
+            " sooner if the peer's is shorter."
+        )
+    elif streak.broken or down is not None:
+        follows = f" At {moment(healed)} UTC it went down."
+    else:
+        follows = f" At {moment(healed)} UTC an attempt succeeded."
     remote = outlook.tunnel.remote
     return Advice(
         finding=Finding(
             cause=Advisory.REKEY_FAILED,
             confidence=Confidence.LOW,
-            explanation=f"While the leg was up, renewing its keys failed: {', '.join(sorted(streak.reasons))}. What is up goes on"
-            " until its own lifetime ends. Unless another attempt succeeds, the tunnel drops then: at the latest 27,000"
-            " seconds (7.5 hours) after the last keys were agreed, sooner if the peer's lifetime is shorter.",
+            explanation=f"At {moment(streak.last)} UTC, while the leg was up, renewing its keys failed:"
+            f" {', '.join(sorted(streak.reasons))}.{follows}",
             action_on=ActionOn.BOTH,
             failed_step=FailedStep.REKEY,
             hypotheses=_HYPOTHESES,
@@ -83,16 +97,18 @@ def _advice(outlook: Outlook, streak: Streak) -> Advice:
             code=streak.code,
             evidence=(*streak.lines, *streak.latest),
         ),
-        summary=f"The tunnel to {remote} is up, but renewing its keys failed: it will drop when the old ones end.",
+        summary=f"The tunnel to {remote} is up, but renewing its keys failed: unless the next attempt succeeds it will"
+        " drop when the old ones end.",
         past=f"Renewing the keys of the tunnel to {remote} failed while it was up.",
         start=streak.first,
-        held=streak.last + SETTLED,
+        held=held,
         last=streak.last,
         impact=Impact.NONE,
         end=end,
-        settled=end,
-        by_absence=streak.healed is None,
-        resolution="Recovered" if streak.healed is not None else "NotObserved",
+        # Failing again this soon after a success it goes on.
+        settled=end if healed is None or streak.broken or down is not None else end + SETTLED,
+        by_absence=healed is None,
+        resolution="Recovered" if healed is not None else "NotObserved",
         attempts=streak.count,
     )
 
