@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ikestream.events import Selector
 from ikestream.lab.bench import Lab
-from ikestream.lab.ends import Side
+from ikestream.lab.ends import Azure, Peer, Side
 from ikestream.lab.exchange import Exchange
 from ikestream.lab.healthy import Scenario
+from ikestream.lab.policy import matching_policy
 from ikestream.lab.site import Site
 from ikestream.lab.story import Story, Truth
 from ikestream.times import HOUR, MINUTE, SECOND
@@ -75,4 +77,30 @@ def renewals_collide(lab: Lab) -> Story:
     return lab.tell("renewals_collide", Truth(site.peer.address, "RekeyCollision", down=False))
 
 
-ADVISED: tuple[Scenario, ...] = (flapping, periodic_drop, renewal_unanswered, renewals_collide)
+def prefix_taken_out(lab: Lab) -> Story:
+    """Both ends use policy-based selectors. Somebody takes one of Azure's prefixes out of the peer's, which renews the
+    tunnel with what is left; hours later it is put in again. Nothing is refused."""
+    both = (Selector("10.1.0.0", "10.1.255.255"), Selector("10.3.0.0", "10.3.255.255"))
+    site_prefix = (Selector("10.9.0.0", "10.9.0.255"),)
+    policy = lab.policy()
+    azure = Azure(policy, initiates=True, selectors=both, remote_selectors=site_prefix, narrow=True)
+    peer = Peer(
+        lab.address(),
+        matching_policy(lab.random, policy),
+        initiates=False,
+        selectors=site_prefix,
+        remote_selectors=both,
+        narrow=True,
+    )
+    site = lab.site(azure=azure, peer=peer, active_active=False)
+    site.run(2 * HOUR)
+    for held in (both[:1], both):
+        site.set(peer={"remote_selectors": held})
+        site.drop(13885)
+        for life in site.lives:
+            life.next_try = dict.fromkeys(Side, site.now + lab.random.randint(5, 20) * SECOND)
+        site.run(AFTER)
+    return lab.tell("prefix_taken_out", Truth(site.peer.address, "SelectorsNarrowed", down=False))
+
+
+ADVISED: tuple[Scenario, ...] = (flapping, periodic_drop, renewal_unanswered, renewals_collide, prefix_taken_out)
