@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import pytest
 
-from ikestream import formats
+from ikestream import fold, formats
 from ikestream.incident import Row
 from ikestream.lab import ADVISED, HEALTHY, Feed, Lab, Scenario, Story, post
 from ikestream.lab.healthy import rekey_collision
@@ -57,6 +58,8 @@ def test_it_ends_the_same_however_it_is_delivered(scenario: Scenario) -> None:
         random = Random(seed)
         feed = Feed(partitions=random.choice((1, 4)), most_records=random.choice((1, 30)))
         assert told(as_delivered(post(story.records, random, feed), random)) == expected, seed
+        with patch.object(fold, "MIN_FOLDED", 1):
+            assert told(as_delivered(post(story.records, random, feed), random)) == expected, ("folded", seed)
 
 
 @pytest.mark.parametrize("scenario", named(HEALTHY))
