@@ -313,7 +313,8 @@ class Gateway:
         if tunnel.proven:
             self.strangers.discard(remote)
         else:
-            self._note_knock(remote, event.at or 0)
+            if event.remote:  # whose a line without addresses is may be found later, or not at all
+                self._note_knock(remote, event.at or 0)
             self.strangers.add(remote)
             if len(self.strangers) > MAX_STRANGERS:
                 self._bound_strangers(spare=remote)

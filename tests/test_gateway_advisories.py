@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from ikestream.events import Category, Record
+from ikestream.grammar import read
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
+from ikestream.tunnel import Gateway
 from tests.streams import GATEWAY, START, in_order, last
 
 PEER = "203.0.113.7"
@@ -122,3 +126,21 @@ def test_a_record_a_second_later_is_the_same_row() -> None:
     one = told(knock(MIDNIGHT, "198.51.100.9", 1), "UnknownPeer")
     two = told([*knock(MIDNIGHT, "198.51.100.9", 1), *knock(MIDNIGHT + SECOND, "198.51.100.9", 2)], "UnknownPeer")
     assert len(one) == len(two) == 1
+
+
+def test_a_line_without_addresses_changes_no_count_whenever_it_comes() -> None:
+    """Whose it is is known by its session, from a line that may come before or after it."""
+    named = knock(MIDNIGHT, "198.51.100.9", 1)
+    text = named[1].message.partition("} ")
+    bare = replace(
+        named[1],
+        at=MIDNIGHT + 30 * SECOND,
+        message=f"{text[0]}}} {text[2].partition('500: ')[2].partition('500: ')[2]}",
+    )
+    spans = set()
+    for order in permutations([*named, bare]):
+        gateway = Gateway("g")
+        for record in order:
+            gateway.learn(read(record))
+        spans.add(repr(gateway.knocks))
+    assert len(spans) == 1
