@@ -110,7 +110,7 @@ Part: TypeAlias = tuple[Rule | Table | Text, int]
 
 
 def _verdict(row: Row, tools: Sequence[str], width: int) -> Iterator[Part]:
-    yield Rule(Text(plain(f"{row['GatewayName']} to {row['RemoteIP']}"), style="bold"), style="dim"), 0
+    yield Rule(Text(plain(_ends(row)), style="bold"), style="dim"), 0
     yield _headline(row), 2
     yield Text(""), 0
     yield Text(plain(row["Summary"]), style="bold"), 2
@@ -130,16 +130,18 @@ def _verdict(row: Row, tools: Sequence[str], width: int) -> Iterator[Part]:
 
 
 def _advice(row: Row) -> Iterator[Part]:
-    yield (
-        Rule(Text(plain(" to ".join(filter(None, (row["GatewayName"], row["RemoteIP"])))), style="bold"), style="dim"),
-        0,
-    )
+    yield Rule(Text(plain(_ends(row)), style="bold"), style="dim"), 0
     over = f" to {_moment(row['ResolvedAt'])}" if row["ResolvedAt"] else ""
     since = f"{'from' if over else 'since'} {_moment(row['FirstSeen'])}{over}"
     yield Text(plain(f"Advisory, {row['Severity'].lower()}: {row['Cause']}, {since}"), style="bold"), 2
     yield Text(plain(row["Summary"])), 2
     yield Text(""), 0
     yield from _section("Fix", row["Fix"].split("\n"))
+
+
+def _ends(row: Row) -> str:
+    ends = " to ".join(filter(None, (row["GatewayName"], row["RemoteIP"])))
+    return f"{row['ConnectionName']}: {ends}" if row["ConnectionName"] else ends
 
 
 def _headline(row: Row) -> Text:

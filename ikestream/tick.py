@@ -17,6 +17,8 @@ from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.history import recall
 from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
+from ikestream.inventory import Connections
+from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
@@ -51,10 +53,12 @@ def look(
     times: Times = LIVE,
     pace: Pace = Pace.LIVE,
     read_to: int | None = None,
+    connections: Connections = NOTHING,
 ) -> View:
     """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement.
 
-    `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing.
+    `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is
+    configured on the gateway.
     """
     clockless = times is CLOCKLESS
     scope = f"{gateway.key}|{tunnel.remote}"
@@ -72,12 +76,12 @@ def look(
             found, unheard = lose_sight(found, tunnel, since, now)
             deadlines |= unheard
         for episode in found:
-            situation = settle(situate(gateway, tunnel, timeline, episode, now, times))
+            situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections))
             incident = want(situation, timeline, scope, clockless=clockless)
             if incident is not None:
                 wanted.append(incident)
         if not clockless:
-            outlook = Outlook(gateway, tunnel, timeline, recall(tunnel, timeline), found, times)
+            outlook = Outlook(gateway, tunnel, timeline, recall(tunnel, timeline), found, times, connections)
             heard = now if read_to is None else min(now, read_to)
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
             wanted += advised
@@ -94,11 +98,19 @@ def judge(view: View, ledger: Ledger, now: int, pace: Pace, related: Relate) -> 
     return Judgement(tellings, min((d for d in deadlines if d > now), default=None))
 
 
-def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace: Pace, related: Relate) -> Judgement:
+def judge_gateway(
+    gateway: Gateway,
+    ledger: Ledger,
+    now: int,
+    times: Times,
+    pace: Pace,
+    related: Relate,
+    connections: Connections = NOTHING,
+) -> Judgement:
     """Judge what concerns the gateway and no tunnel's state: its BGP sessions, and legs that went down together."""
     since = now - FLOOR
-    sessions = [f for f in fallen(gateway, now) if f.up is None or f.up > since]
-    wanted = [want_bgp(gateway, f, f"{gateway.key}|{f.address}") for f in sessions]
+    sessions = [f for f in fallen(gateway, now, connections) if f.up is None or f.up > since]
+    wanted = [want_bgp(gateway, f, f"{gateway.key}|{f.address}", connections) for f in sessions]
     deadlines: set[int] = set()
     if times is not CLOCKLESS:
         gateway.crowds, more = together(gateway, now, times)
@@ -164,14 +176,14 @@ def conclude(
         gateways = {scope.gateway: None for scope in due if not scope.remote}
         views: list[tuple[Scope, View]] = []
         for scope in due:
-            gateway = store.gateways[scope.gateway]
+            gateway, connections = store.gateways[scope.gateway], store.inventory.of(scope.gateway)
             if times is not CLOCKLESS:
                 store.settle(scope.gateway, now)
             tunnel = gateway.tunnels.get(scope.remote)
             if tunnel is None:  # the gateway itself, or a stranger that was evicted at the bound
                 continue
             before = tunnel.spells
-            views.append((scope, look(gateway, tunnel, now, times, pace, read_to)))
+            views.append((scope, look(gateway, tunnel, now, times, pace, read_to, connections)))
             if tunnel.spells != before:
                 gateways[scope.gateway] = None
         for key in gateways:
@@ -179,7 +191,9 @@ def conclude(
             ledger = store.ledger(scope)
             before_told, crowds = _standing(ledger), gateway.crowds
             store.note_change(scope)
-            judgement = judge_gateway(gateway, ledger, now, times, pace, partial(relate, store, scope))
+            connections = store.inventory.of(key)
+            related = partial(relate, store, scope)
+            judgement = judge_gateway(gateway, ledger, now, times, pace, related, connections)
             store.keep(scope, ledger)
             told += ((scope, telling) for telling in judgement.tellings)
             if judgement.due is not None:

@@ -263,6 +263,13 @@ class Gateway:
             everybody = {""}  # a negotiation more or less may decide whose line that is
         return self._learn_into(remote, event) | everybody
 
+    def recognise(self, peers: frozenset[str]) -> None:
+        """Take note of who is a configured peer. Whoever was one stays known: a connection may end, its outage is told."""
+        self.peers = peers
+        for remote in self.strangers & peers:
+            self.tunnels[remote].proven = True
+        self.strangers -= peers
+
     def _learn_into(self, remote: str, event: IkeEvent) -> set[str]:
         tunnel = self.tunnels.get(remote)
         if tunnel is None:

@@ -57,6 +57,7 @@ def test_a_connection_is_put_together_from_what_az_lists() -> None:
     gateway = inventory.of(LAB).gateway
     assert gateway is not None
     assert (gateway.addresses, gateway.active_active, gateway.p2s) == (("192.0.2.4", "192.0.2.5"), True, False)
+    assert (gateway.network, gateway.network_group) == ("vnet-hub", "rg-net")
 
 
 def test_a_site_that_azure_looks_up_by_name_has_no_address_and_is_the_one_azure_calls() -> None:

@@ -90,6 +90,8 @@ class VpnGateway:
     p2s: bool = False  # clients may call it, too
     asn: int = 0
     bgp_addresses: tuple[str, ...] = ()
+    network: str = ""  # the virtual network that it stands in, and that one's resource group
+    network_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +130,8 @@ class Connections:
         """The peers' addresses that Azure calls, or waits for."""
         return frozenset(v.connection.remote for v in self.current if v.connection.remote)
 
-    def of(self, remote: str, *, called: bool = False) -> Version | None:
-        """Return the connection to `remote`, the last one that was if there is none any more.
+    def of(self, remote: str, *, called: bool = False, at: int | None = None) -> Version | None:
+        """Return the connection to `remote`, the last one that was if there is none any more; `at` an instant, if given.
 
         `called`: Azure was seen to call this address or to be connected with it. It does so with configured peers only,
         so if no connection names the address, it is that of the only one whose address is looked up by name.
@@ -138,6 +140,8 @@ class Connections:
         if not own and called:
             named = [v for v in self.current if v.connection.fqdn and not v.connection.remote]
             own = named if len(named) == 1 else []
+        if at is not None:  # before it was first read it was as it was read first
+            own = [v for v in own if v.since <= at] or sorted(own, key=lambda v: v.since)[:1]
         return max(own, key=lambda v: (v.until is None, v.since, v.connection.identity), default=None)
 
     def ended(self, remote: str) -> Ended | None:

@@ -138,6 +138,8 @@ def _gateway(r: Resource) -> VpnGateway:
     bgp = _object(r, "bgpSettings")
     clients = _object(r, "vpnClientConfiguration")
     virtual_wan = "/vpngateways/" in _text(r, "id").lower()
+    subnets = [_reference(flatten(c).get("subnet")) for c in _items(r, "ipConfigurations")]
+    subnet = next((s for s in subnets if "/virtualnetworks/" in s.lower()), "")
     return VpnGateway(
         id=_text(r, "id"),
         name=_text(r, "name") or _text(r, "id").rpartition("/")[2],
@@ -148,6 +150,8 @@ def _gateway(r: Resource) -> VpnGateway:
         p2s=bool(_texts(_object(clients, "vpnClientAddressPool"), "addressPrefixes")),
         asn=_number(bgp, "asn"),
         bgp_addresses=_bgp_addresses(bgp),
+        network=_after(subnet, "virtualnetworks"),
+        network_group=_group(subnet),
     )
 
 
@@ -368,8 +372,12 @@ def _reference(value: object) -> str:
 
 
 def _group(resource_id: str) -> str:
+    return _after(resource_id, "resourcegroups")
+
+
+def _after(resource_id: str, kind: str) -> str:
     parts = resource_id.split("/")
-    return next((parts[i + 1] for i, p in enumerate(parts[:-1]) if p.lower() == "resourcegroups"), "")
+    return next((parts[i + 1] for i, p in enumerate(parts[:-1]) if p.lower() == kind), "")
 
 
 def _shown(r: Resource) -> str:

@@ -19,6 +19,7 @@ from ikestream.events import IkeEvent, Kind, Proposal
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import POLICY_CODES, Negotiation
 from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
+from ikestream.rules.configured import assumed, outdates
 from ikestream.rules.offered import usable
 from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
 
@@ -66,11 +67,16 @@ def collect(situation: Situation, refused_at: int) -> Offers:
     azure = max((n for n in seen if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
     peer = max((n for n in seen if n.peer_ike), key=lambda n: (n.start, n.session), default=None)
     default = default_offers(situation.gateway.key, Phase.IKE, Role.INITIATOR)
-    offered, source = default, OffersSource.ASSUMED_DEFAULT
+    offered, source = assumed(situation, Phase.IKE, Role.INITIATOR)
+    if azure is not None and outdates(situation.configured, azure):
+        azure = None
     if azure is not None:
         whole = azure.azure_ike_cut and azure.azure_ike == default[: len(azure.azure_ike)]
         # A line cut in the middle lists only the beginning; where that is the default's beginning, so is the rest.
-        offered, source = (default, OffersSource.ASSUMED_DEFAULT) if whole else (azure.azure_ike, OffersSource.LOGGED)
+        if not whole:
+            offered, source = azure.azure_ike, OffersSource.LOGGED
+        elif offered != default:
+            offered, source = default, OffersSource.ASSUMED_DEFAULT
     sessions = tuple(n for n in (azure, peer) if n is not None)
     older = min((n.start for n in sessions), default=situation.until)
     stale = next(
