@@ -36,6 +36,11 @@ class Episode:
         """Whether it ended because the connection is no more."""
         return self.up is not None and self.downs[-1].removed
 
+    @property
+    def moved(self) -> bool:
+        """Whether it ended because the connection goes to another address now."""
+        return self.up is not None and self.downs[-1].moved
+
     def down_time(self) -> int | None:
         """Return the sum of down time in ms, None while it is open."""
         return None if self.up is None else sum((d.end or self.up) - d.start for d in self.downs)

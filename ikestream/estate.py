@@ -57,8 +57,13 @@ class Estate:
         gateway = self.gateways.get(key)
         if gateway is None:
             gateway = self.gateways[key] = Gateway(key, peers=self.known_to(key))
+            if gateway.peers:  # what is configured and silent is the gateway's to tell
+                self.schedule(Scope(key, ""), due)
         locals_ = gateway.locals
+        new = bool(event.remote) and event.remote not in gateway.tunnels
         touched = gateway.learn(event)
+        if new and event.remote in gateway.peers:
+            self.schedule(Scope(key, ""), due)
         if self.changed is not None:
             owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]
             self.changed |= {Scope(key, ""), Scope(key, owner)}
@@ -81,6 +86,11 @@ class Estate:
     def equip(self, inventory: Inventory, due: int) -> None:
         """Take in what is configured; the gateways of which it says something new are judged at `due` at the latest."""
         before, self.inventory = self.inventory, inventory
+        for key, connections in inventory.gateways.items():
+            if (
+                key not in self.gateways and connections.since
+            ):  # it may never write a line, and its connections be silent
+                self.gateways[key] = Gateway(key)
         for key, gateway in self.gateways.items():
             if before.of(key) == inventory.of(key):
                 continue

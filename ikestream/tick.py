@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ikestream.advice import Outlook
-from ikestream.counsel import counsel
+from ikestream.counsel import counsel, decide
 from ikestream.episode import Situation, episodes, lose_sight, situate
 from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
@@ -21,12 +21,13 @@ from ikestream.inventory import Connections
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
+from ikestream.rules import connection_silent, peer_address_mismatch
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.status import observe
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.together import spells, together
 from ikestream.tunnel import Gateway, Tunnel
-from ikestream.verdict import want, want_bgp, want_together
+from ikestream.verdict import want, want_advice, want_bgp, want_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def look(
     since = now - FLOOR
     if tunnel.known():
         extra = [(session, event) for remote, session, event in gateway.orphans() if remote == tunnel.remote]
-        timeline = observe(gateway, tunnel, extra, now, times)
+        timeline = observe(gateway, tunnel, extra, now, times, connections.ended(tunnel.remote))
         found, since, more = episodes(timeline, gateway, tunnel, now, times)
         deadlines.update(timeline.deadlines, more)
         # What the gateway and its other tunnels did then may be written later, and is nobody's deadline.
@@ -77,6 +78,10 @@ def look(
             deadlines |= unheard
         for episode in found:
             situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections))
+            if connections.gateway is not None and episode.up is None:
+                deadlines.update(
+                    at for when in peer_address_mismatch.due(situation) for at in (when, when + WORST_DELAY)
+                )
             incident = want(situation, timeline, scope, clockless=clockless)
             if incident is not None:
                 wanted.append(incident)
@@ -86,7 +91,7 @@ def look(
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
             wanted += advised
             deadlines |= when
-            tunnel.spells = spells(tunnel, timeline, found, times)
+            tunnel.spells = spells(tunnel, timeline, found, times, outlook.configured)
             fold(gateway, tunnel, timeline, now)
     return View(wanted, since, deadlines)
 
@@ -106,6 +111,7 @@ def judge_gateway(
     pace: Pace,
     related: Relate,
     connections: Connections = NOTHING,
+    read_to: int | None = None,
 ) -> Judgement:
     """Judge what concerns the gateway and no tunnel's state: its BGP sessions, and legs that went down together."""
     since = now - FLOOR
@@ -116,6 +122,14 @@ def judge_gateway(
         gateway.crowds, more = together(gateway, now, times)
         wanted += [want_together(gateway, c, gateway.key) for c in gateway.crowds if c.end is None or c.end > since]
         deadlines |= more
+        heard = now if read_to is None else min(now, read_to)
+        for remote, advice in connection_silent.advise(gateway, connections, heard):
+            over, when = decide(advice, now, heard)
+            deadlines.update(d for d in (when, advice.start + connection_silent.LATE) if d is not None)
+            if heard < advice.held or (over and (advice.end or 0) <= since):
+                continue
+            scope = f"{gateway.key}|{remote}|silent"
+            wanted.append(want_advice(gateway, remote, advice, scope, [], (), over=over, connections=connections))
     tellings, due = revise(wanted, ledger, now, since, pace, related)
     if due is not None:
         deadlines.add(due)
@@ -193,7 +207,7 @@ def conclude(
             store.note_change(scope)
             connections = store.inventory.of(key)
             related = partial(relate, store, scope)
-            judgement = judge_gateway(gateway, ledger, now, times, pace, related, connections)
+            judgement = judge_gateway(gateway, ledger, now, times, pace, related, connections, read_to)
             store.keep(scope, ledger)
             told += ((scope, telling) for telling in judgement.tellings)
             if judgement.due is not None:

@@ -47,7 +47,7 @@ class Span:
 
 def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: bool) -> Wanted | None:
     """Return the incident that this episode is, None if the rules find that it is none."""
-    if is_on_demand(situation.tunnel, timeline, situation.episode, situation.times):
+    if is_on_demand(situation.tunnel, timeline, situation.episode, situation.times, situation.configured):
         return None
     finding = diagnose(situation)
     if finding is None:
@@ -142,6 +142,8 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
 def _resolution(episode: Episode) -> str:
     if episode.unheard:
         return "NotObserved"
+    if episode.moved:
+        return "Moved"
     return "Removed" if episode.removed else "Recovered"
 
 
@@ -454,6 +456,9 @@ def _summarise(situation: Situation, finding: Finding, names: remedy.Names, *, r
     state = "was down and is up again" if resolved else "is down"
     if situation.episode.removed:
         state = "is gone from Azure"
+    if situation.episode.moved:
+        heirs = [e.moved_to.remote for e in situation.connections.ended(names.remote_ip) if e.moved_to is not None]
+        state = f"is over, because the connection goes to {heirs[-1] or 'another address'} now"
     if situation.episode.unheard:
         state = "was down when it was last heard of, 30 days before this"
     what = TITLES[finding.cause]

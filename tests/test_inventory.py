@@ -242,37 +242,45 @@ def test_a_change_ends_one_version_and_begins_another() -> None:
     now = found.of("203.0.113.7")
     assert now == Version(changed, 20)
     assert list(found.before(now)) == [Version(A, 10, 20)]
-    assert found.ended("203.0.113.7") is None
+    assert found.ended("203.0.113.7") == ()
 
 
 def test_a_removed_connection_has_ended_when_it_was_first_missed() -> None:
     found = readings((10, (A, B)), (20, (B,)), (30, (B,)))
 
-    assert found.ended("203.0.113.7") == Ended(20, Version(A, 10, 20))
-    assert found.ended("203.0.113.8") is None
+    assert found.ended("203.0.113.7") == (Ended(20, Version(A, 10, 20)),)
+    assert found.ended("203.0.113.8") == ()
 
 
 def test_a_moved_connection_says_where_it_went() -> None:
     moved = replace(A, remote="198.51.100.7")
     found = readings((10, (A,)), (20, (moved,)))
 
-    assert found.ended("203.0.113.7") == Ended(20, Version(A, 10, 20), moved)
+    assert found.ended("203.0.113.7") == (Ended(20, Version(A, 10, 20), moved),)
     assert found.of("198.51.100.7") == Version(moved, 20)
 
 
+def test_a_connection_that_was_made_again_had_ended_all_the_same() -> None:
+    found = readings((10, (A,)), (20, ()), (30, (A,)))
+
+    assert found.ended("203.0.113.7") == (Ended(20, Version(A, 10, 20)),)
+    assert found.of("203.0.113.7") == Version(A, 30)
+    assert found.first_had("203.0.113.7") == 10
+
+
 def test_an_address_without_a_connection_at_the_first_reading_has_ended_by_then_and_in_a_file_at_no_time() -> None:
-    assert readings((10, (A,))).ended("203.0.113.8") == Ended(10)
-    assert readings((0, (A,))).ended("203.0.113.8") is None
+    assert readings((10, (A,))).ended("203.0.113.8") == (Ended(10),)
+    assert readings((0, (A,))).ended("203.0.113.8") == ()
 
 
 def test_while_an_address_is_looked_up_by_name_none_counts_as_gone() -> None:
     named = replace(B, remote="", fqdn="b.example.com")
-    assert readings((10, (A, named))).ended("203.0.113.8") is None
+    assert readings((10, (A, named))).ended("203.0.113.8") == ()
 
 
 def test_a_gateway_that_is_gone_takes_its_connections_along_and_is_forgotten_after_a_month() -> None:
     inventory = renew(renew(Inventory(), [Listing(GATEWAY, (A,))], 10), [], 20)
-    assert inventory.gateways[KEY].ended("203.0.113.7") == Ended(20, Version(A, 10, 20))
+    assert inventory.gateways[KEY].ended("203.0.113.7") == (Ended(20, Version(A, 10, 20)),)
 
     assert renew(inventory, [], 20 + EXPECTED_LEG_AGE).gateways == {}
 

@@ -144,18 +144,25 @@ class Connections:
             own = [v for v in own if v.since <= at] or sorted(own, key=lambda v: v.since)[:1]
         return max(own, key=lambda v: (v.until is None, v.since, v.connection.identity), default=None)
 
-    def ended(self, remote: str) -> Ended | None:
-        """Return when the connection to `remote` went, None if there is one, or if that cannot be known."""
+    def ended(self, remote: str) -> tuple[Ended, ...]:
+        """Return when a connection to `remote` went, oldest first; () if none did, or if that cannot be known."""
         if self.gateway is None or any(not v.connection.remote for v in self.current):
-            return None
+            return ()
         own = [v for v in self.versions if v.connection.remote == remote]
         if not own:  # it was gone when the gateway was first read
-            return Ended(self.since) if self.since else None
-        last = max(own, key=lambda v: (v.until is None, v.until or 0, v.connection.identity))
-        if last.until is None:
-            return None
-        heirs = [v for v in self.current if v.connection.identity == last.connection.identity]
-        return Ended(last.until, last, heirs[0].connection if heirs else None)
+            return (Ended(self.since),) if self.since else ()
+        found = []
+        for v in own:
+            at = v.until
+            if at is None or any(o.since <= at and (o.until is None or o.until > at) for o in own):
+                continue
+            heirs = [o for o in self.versions if o.connection.identity == v.connection.identity and o.since == at]
+            found.append(Ended(at, v, heirs[0].connection if heirs else None))
+        return tuple(sorted(found, key=lambda e: e.at))
+
+    def first_had(self, remote: str) -> int | None:
+        """Return since when there has been a connection to `remote` (0: nobody knows), None if there never was one."""
+        return min((v.since for v in self.versions if v.connection.remote == remote), default=None)
 
     def before(self, version: Version) -> Iterator[Version]:
         """Yield what the same connection was before, newest first."""

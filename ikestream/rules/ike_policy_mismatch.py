@@ -97,6 +97,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
         told += (
             " Azure's offers are not (wholly) in this log; the documented default of this type of gateway is assumed."
         )
+    elif offers.source is OffersSource.CONFIGURED:
+        told += " Azure's offers are not in this log; compared is what the connection is configured to offer."
     cure = target(offers.azure, offers.peer, Phase.IKE, gateway_kind(situation.gateway.key))
     confidence = Confidence.HIGH
     if offers.stale is not None:
@@ -119,7 +121,7 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
 
 def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
     by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
-    assumed = offers.source is OffersSource.ASSUMED_DEFAULT
+    unsure = offers.source is OffersSource.ASSUMED_DEFAULT
     no_connection = Hypothesis(
         "The peer has no connection for this Azure address, or one for the other IKE version",
         Confidence.MEDIUM,
@@ -141,17 +143,22 @@ def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
         "Let the other side initiate once more and compare again.",
     )
     hypotheses = [no_connection] if by_peer else []
-    hypotheses += [custom] if assumed else []
-    hypotheses += [unprinted] if assumed else [unprinted, changed]
-    if assumed:
+    hypotheses += [custom] if unsure else []
+    hypotheses += [unprinted] if unsure else [unprinted, changed]
+    if unsure:
         told = (
             "Phase 1 was refused as a policy mismatch, although the peer's offer has a proposal in common with the documented "
             "default of this type of gateway; what Azure really offers is not in this log."
         )
         missing = "Azure's offer: read the policy of the connection, or let Azure initiate once."
     else:
+        whose = (
+            "what Azure is configured to offer and the peer's logged offer"
+            if offers.source is OffersSource.CONFIGURED
+            else "the two sides' logged offers"
+        )
         told = (
-            "Phase 1 was refused as a policy mismatch, although the two sides' logged offers have a proposal in common: "
+            f"Phase 1 was refused as a policy mismatch, although {whose} have a proposal in common: "
             "the printed algorithms are not the reason."
         )
         missing = "The peer's own log at the time and SPI given here says what it refused."
@@ -159,7 +166,7 @@ def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
         cause=Cause.IKE_POLICY_MISMATCH,
         confidence=Confidence.LOW,
         explanation=told,
-        action_on=ActionOn.PEER if by_peer else ActionOn.AZURE if assumed else ActionOn.UNKNOWN,
+        action_on=ActionOn.PEER if by_peer else ActionOn.AZURE if unsure else ActionOn.UNKNOWN,
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         peer_offers=offers.peer,

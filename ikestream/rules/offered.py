@@ -159,19 +159,19 @@ class Selectors:
 
     @property
     def disjoint(self) -> bool:
-        """Whether at one end nothing is common to both sides, so that no child SA is possible."""
-        return self.known and any(compare_selectors(a, p).disjoint for _, a, p in self._ends())
+        """Whether at one end nothing is common to both sides, so that no child SA is possible. One end may do: with
+        policy-based selectors Azure's configuration tells the peer's end and not its own."""
+        return any(compare_selectors(a, p).disjoint for _, a, p in self._ends())
 
     def _ends(self) -> tuple[tuple[Parameter, tuple[Selector, ...], tuple[Selector, ...]], ...]:
-        return (
+        ends = (
             (Parameter.LOCAL_SELECTORS, self.azure_local, self.peer_local),
             (Parameter.REMOTE_SELECTORS, self.azure_remote, self.peer_remote),
         )
+        return tuple(end for end in ends if end[1] and end[2])
 
     def mismatch(self) -> tuple[Mismatch, ...]:
         """Return the ends at which the two sides' ranges differ, as unions."""
-        if not self.known:
-            return ()
         return tuple(
             Mismatch(end, ranges(azure)[:MAX_RANGES], ranges(peer)[:MAX_RANGES])
             for end, azure, peer in self._ends()

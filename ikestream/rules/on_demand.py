@@ -7,6 +7,7 @@ peer itself brought it up again. That is known only once it has happened twice: 
 from __future__ import annotations
 
 from ikestream.episode import FAILED, Episode
+from ikestream.inventory import Version
 from ikestream.negotiation import Initiator
 from ikestream.rules.ending import How, read, written_about
 from ikestream.status import Change, Outcome, State, Timeline
@@ -17,13 +18,19 @@ CYCLES = 2
 """Times it must have been seen."""
 
 
-def is_on_demand(tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Times) -> bool:
+def is_on_demand(
+    tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Times, version: Version | None = None
+) -> bool:
     """Whether the legs that went down with `episode` are dialled on demand, and went down as such legs do."""
-    return ends_on_demand(tunnel, timeline, episode.start, times)
+    return ends_on_demand(tunnel, timeline, episode.start, times, version)
 
 
-def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times) -> bool:
-    """Whether the legs that went down at `at` are dialled on demand, and went down as such legs do."""
+def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times, version: Version | None = None) -> bool:
+    """Whether the legs that went down at `at` are dialled on demand, and went down as such legs do.
+
+    `version` is the connection as configured: a tag may say that it is, and then nobody has to see it first.
+    """
+    cycles = 0 if version is not None and version.connection.on_demand else CYCLES
 
     def is_clean(down: Change, up: Change | None) -> bool:
         how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
@@ -36,7 +43,7 @@ def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times) ->
     downs = [c for c in timeline.changes if c.state is State.DOWN]
     began = [c for c in downs if c.at == at]
     return bool(began) and all(
-        is_clean(c, _next_up(timeline, c)) and sum(is_dialled(other) for other in downs if other.leg == c.leg) >= CYCLES
+        is_clean(c, _next_up(timeline, c)) and sum(is_dialled(other) for other in downs if other.leg == c.leg) >= cycles
         for c in began
     )
 
