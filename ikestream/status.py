@@ -145,9 +145,12 @@ def observe(
     now: int,
     times: Times,
     ended: Iterable[Ended] = (),
+    *,
+    deaf: bool = False,
 ) -> Timeline:
     """Return the timeline of `tunnel` at `now`; `extra` are (session, event) of waiting lines it owns, `ended` when its
-    connection went."""
+    connection went. `deaf`: Azure is configured to be called by nobody, so a peer's call that nobody answers is no sign
+    of life of the tunnel."""
     recent = _join(tunnel.recent(), extra)
     deadlines: set[int] = set()
     conclusions: dict[Negotiation, Conclusion] = {}
@@ -181,6 +184,7 @@ def observe(
             times,
             deadlines,
             [c for c in changes if c.leg == leg],
+            deaf=deaf,
         )
     changes.sort(key=lambda c: (c.at, c.state is State.UP, c.leg))
     return Timeline(
@@ -398,13 +402,19 @@ def _replay(
     times: Times,
     deadlines: set[int],
     folded: list[Change],
+    *,
+    deaf: bool,
 ) -> list[Change]:
     """Return the changes of state of one leg after the folded ones."""
     own = [n for n in negotiations if legs.name(n.local, n.instance) == leg]
     marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
     ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
-    received = [n.heard_at for n in negotiations if n.heard_at is not None]
+    received = [
+        n.heard_at
+        for n in negotiations
+        if n.heard_at is not None and not (deaf and n.initiator is Initiator.PEER and n.depth == 0)
+    ]
     agreed = succeeded + [
         at
         for span in tunnel.spans

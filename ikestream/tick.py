@@ -17,7 +17,7 @@ from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.history import recall
 from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
-from ikestream.inventory import Connections
+from ikestream.inventory import Connections, Mode
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
@@ -68,7 +68,9 @@ def look(
     since = now - FLOOR
     if tunnel.known():
         extra = [(session, event) for remote, session, event in gateway.orphans() if remote == tunnel.remote]
-        timeline = observe(gateway, tunnel, extra, now, times, connections.ended(tunnel.remote))
+        configured = connections.of(tunnel.remote, called=True)
+        deaf = configured is not None and configured.connection.mode is Mode.INITIATOR_ONLY
+        timeline = observe(gateway, tunnel, extra, now, times, connections.ended(tunnel.remote), deaf=deaf)
         found, since, more = episodes(timeline, gateway, tunnel, now, times)
         deadlines.update(timeline.deadlines, more)
         # What the gateway and its other tunnels did then may be written later, and is nobody's deadline.

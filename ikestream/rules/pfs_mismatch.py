@@ -111,7 +111,7 @@ def _finding(situation: Situation, refused: list[Negotiation], offers: Offers, c
     if mismatch:
         told += f" Azure takes PFS {'/'.join(mismatch[0].azure)}, the peer wants {'/'.join(mismatch[0].peer)}."
     elif ours:
-        told += f" The log does not print the PFS groups. Azure is configured with {'/'.join(ours)}, so the peer has another."
+        told += f" The log does not print the PFS groups. By its configuration Azure takes PFS {'/'.join(ours)}, so the peer wants another."
     else:
         told += " The log does not print the PFS groups; Azure's default offers none when Azure renews."
     return Finding(
