@@ -15,6 +15,8 @@ from ikestream.episode import Episode
 from ikestream.events import Proposal
 from ikestream.finding import Finding
 from ikestream.history import History
+from ikestream.inventory import Connections, Version
+from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
 from ikestream.status import Timeline
 from ikestream.times import Times
@@ -43,6 +45,13 @@ class Outlook:
     episodes: tuple[Episode, ...]
     spells: tuple[Spell, ...]  # when its legs were up and down
     times: Times
+    connections: Connections = NOTHING  # what is configured on the gateway
+
+    @property
+    def configured(self) -> Version | None:
+        """The connection as it is configured now, None if nobody knows."""
+        found = self.connections.of(self.tunnel.remote, called=True)
+        return found if found is not None and found.until is None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from itertools import chain
 
 import orjson
+from rich.text import Text
 
 from ikestream import __version__, drill, formats, redrive
 from ikestream.incident import Row
+from ikestream.inventory import Inventory
+from ikestream.inventory.files import BadInventory, load
 from ikestream.listing import Filter, select
 from ikestream.remedy import note_of
 from ikestream.replay import Tally, replay, replay_clockless
-from ikestream.terminal import TOOLS, Screen, notes, print_line, progress, verdicts
+from ikestream.terminal import TOOLS, Screen, notes, plain, print_line, progress, verdicts
 
 OK, FOUND, UNREADABLE = 0, 1, 2
 
@@ -26,6 +29,7 @@ examples:
   python -m ikestream diagnose PT1H.json
   python -m ikestream diagnose logs/ --output json > verdicts.jsonl
   az monitor log-analytics query ... | python -m ikestream diagnose -
+  python -m ikestream diagnose PT1H.json --inventory connections.json local-gateways.json gateways.json
 """
 
 
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         help="an address that is a configured peer, even if the log shows only its own attempts; may be repeated",
     )
+    add_inventory(diagnose)
     diagnose.add_argument("--fail-on", choices=["outage"], help="exit with status 1 if there is one")
     diagnose.set_defaults(run=_diagnose)
     events = commands.add_parser(
@@ -149,6 +154,33 @@ def _add_input(command: argparse.ArgumentParser, *, output: bool = True) -> None
     )
 
 
+def add_inventory(command: argparse.ArgumentParser) -> None:
+    """Let a command take `--inventory`; `read_inventory` reads what was given."""
+    command.add_argument(
+        "--inventory",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="what is configured: files, or a folder of files, that az network vpn-connection list, local-gateway list,"
+        " vnet-gateway list, vpn-gateway list and vpn-site list wrote with -o json",
+    )
+
+
+def read_inventory(options: argparse.Namespace, errors: Screen) -> Inventory | None:
+    """Return what `--inventory` names, an empty one if it names nothing, None if it cannot be read; say why."""
+    if not options.inventory:
+        return Inventory()
+    try:
+        inventory, missing = load(options.inventory)
+    except BadInventory as bad:
+        errors.print(Text(plain(str(bad)), style="red"), soft_wrap=True)
+        return None
+    for line in missing:
+        errors.print(Text(plain(f"inventory: {line}"), style="yellow"), soft_wrap=True)
+    return inventory
+
+
 def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text.strip()))
@@ -197,12 +229,15 @@ def _events(options: argparse.Namespace) -> int:
 def _diagnose(options: argparse.Namespace) -> int:
     tally = Tally()
     errors = Screen(stderr=True)
+    inventory = read_inventory(options, errors)
+    if inventory is None:
+        return UNREADABLE
     with progress(errors) as advance:
         rows: list[Row] = []
         last: dict[str, Row] = {}
         with formats.read(options.paths, gateway=options.gateway, progress=advance) as saved:
             for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
-                for row in run(records, tally, frozenset(options.peer)):
+                for row in run(records, tally, frozenset(options.peer), inventory):
                     last[row["IncidentId"]] = row
                     if options.output == "json":
                         rows.append(row)

@@ -39,7 +39,18 @@ def counsel(
             continue
         legs = show_legs(outlook.timeline, now if end is None else end) if advice.legs else []
         locals_ = sorted(leg.leg for leg in outlook.timeline.legs if leg.leg in outlook.gateway.locals)
-        wanted.append(want_advice(outlook.gateway, tunnel.remote, advice, scope, legs, locals_, over=over))
+        wanted.append(
+            want_advice(
+                outlook.gateway,
+                tunnel.remote,
+                advice,
+                scope,
+                legs,
+                locals_,
+                over=over,
+                connections=outlook.connections,
+            )
+        )
     return wanted, {d for d in deadlines if d > now}
 
 

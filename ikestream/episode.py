@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ikestream.events import IkeEvent, Kind
+from ikestream.inventory import Connections, Version
+from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
 from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
 from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, Times
@@ -34,6 +36,11 @@ class Episode:
         """Whether it ended because the connection is no more."""
         return self.up is not None and self.downs[-1].removed
 
+    @property
+    def moved(self) -> bool:
+        """Whether it ended because the connection goes to another address now."""
+        return self.up is not None and self.downs[-1].moved
+
     def down_time(self) -> int | None:
         """Return the sum of down time in ms, None while it is open."""
         return None if self.up is None else sum((d.end or self.up) - d.start for d in self.downs)
@@ -61,6 +68,12 @@ class Situation:
     gateway_events: tuple[IkeEvent, ...]
     last_good: Negotiation | None
     times: Times
+    connections: Connections = NOTHING  # what is configured on the gateway
+
+    @property
+    def configured(self) -> Version | None:
+        """The connection as it was configured at the end of what may be looked at, None if nobody knows."""
+        return self.connections.of(self.tunnel.remote, called=True, at=self.until)
 
     def narrow(self, newest: tuple[Negotiation, ...], until: int) -> Situation:
         """Return the same episode as it stood when `newest` were the newest failures."""
@@ -69,6 +82,7 @@ class Situation:
             tuple(n for n in self.negotiations if n.start <= until), self.conclusions, self.attempts,
             tuple(n for n in self.failed if n.start <= until), newest, self.downs,
             tuple(c for c in self.changes if c.at <= until), self.gateway_events, self.last_good, self.times,
+            self.connections,
         )  # fmt: skip
 
 
@@ -169,7 +183,13 @@ def _held(
 
 
 def situate(
-    gateway: Gateway, tunnel: Tunnel, timeline: Timeline, episode: Episode, now: int, times: Times
+    gateway: Gateway,
+    tunnel: Tunnel,
+    timeline: Timeline,
+    episode: Episode,
+    now: int,
+    times: Times,
+    connections: Connections = NOTHING,
 ) -> Situation:
     """Return what the rules may look at for `episode`."""
     until = now if episode.up is None else episode.up
@@ -212,4 +232,5 @@ def situate(
         gateway_events=tuple(events),
         last_good=max(good, key=lambda n: (conclusions[n].at, n.session), default=None),
         times=times,
+        connections=connections,
     )

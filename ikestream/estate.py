@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ikestream.events import IkeEvent
 from ikestream.incident import Ledger
+from ikestream.inventory import Inventory
 from ikestream.tunnel import Gateway
 
 
@@ -33,11 +34,13 @@ class Partition:
 
 @dataclass(slots=True)
 class Estate:
-    """Everything known and told, of all gateways. `peers` are addresses that count as configured on each of them."""
+    """Everything known and told, of all gateways, and what is configured on them. `peers` are addresses that count as
+    configured on each of them."""
 
     peers: frozenset[str] = frozenset()
     grid: int = 1
     """Deadlines are moved up to a multiple of this many ms, so that those close together cost one judgement."""
+    inventory: Inventory = field(default_factory=Inventory)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     partitions: dict[str, Partition] = field(default_factory=dict)
     reached: dict[str, int] = field(default_factory=dict)  # partition -> ms up to which all of it has been read
@@ -53,11 +56,16 @@ class Estate:
         key = event.gateway.lower()
         gateway = self.gateways.get(key)
         if gateway is None:
-            gateway = self.gateways[key] = Gateway(key, peers=self.peers)
+            gateway = self.gateways[key] = Gateway(key, peers=self.known_to(key))
+            if gateway.peers:  # what is configured and silent is the gateway's to tell
+                self.schedule(Scope(key, ""), due)
         locals_, hours = gateway.locals, len(gateway.heard)
+        new = bool(event.remote) and event.remote not in gateway.tunnels
         touched = gateway.learn(event)
         if event.remote in gateway.strangers or len(gateway.heard) > hours:
             self.schedule(Scope(key, ""), due)  # who knocked today, and whether its feed is silent
+        if new and event.remote in gateway.peers:
+            self.schedule(Scope(key, ""), due)
         if self.changed is not None:
             owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]
             self.changed |= {Scope(key, ""), Scope(key, owner)}
@@ -73,9 +81,29 @@ class Estate:
                 for known in gateway.tunnels:
                     self.schedule(Scope(key, known), due)
 
+    def known_to(self, key: str) -> frozenset[str]:
+        """Return the addresses that count as configured on a gateway."""
+        return self.peers | self.inventory.of(key).addresses
+
+    def equip(self, inventory: Inventory, due: int) -> None:
+        """Take in what is configured; the gateways of which it says something new are judged at `due` at the latest."""
+        before, self.inventory = self.inventory, inventory
+        for key, connections in inventory.gateways.items():
+            if (
+                key not in self.gateways and connections.since
+            ):  # it may never write a line, and its connections be silent
+                self.gateways[key] = Gateway(key)
+        for key, gateway in self.gateways.items():
+            if before.of(key) == inventory.of(key):
+                continue
+            gateway.recognise(self.known_to(key))
+            for remote in ("", *gateway.tunnels):
+                self.schedule(Scope(key, remote), due)
+
     def add(self, gateway: Gateway, ledgers: Mapping[str, Ledger], dues: Mapping[str, int | None]) -> None:
         """Take in a gateway as a store kept it: what was told and what is due, by remote address, '' for itself."""
         self.gateways[gateway.key] = gateway
+        gateway.recognise(self.known_to(gateway.key))
         for remote, ledger in ledgers.items():
             self.keep(Scope(gateway.key, remote), ledger)
         for remote, due in dues.items():

@@ -23,6 +23,7 @@ class Cause(StrEnum):
     NEGOTIATION_STALLED = "NegotiationStalled"
     IKE_VERSION_MISMATCH = "IkeVersionMismatch"
     CONNECTION_MODE_REFUSED = "ConnectionModeRefused"
+    PEER_ADDRESS_MISMATCH = "PeerAddressMismatch"
     MALFORMED_IKE = "MalformedIke"
     PEER_DISCONNECTED = "PeerDisconnected"
     REKEY_FAILED = "RekeyFailed"
@@ -46,6 +47,8 @@ class Advisory(StrEnum):
     REKEY_COLLISION = "RekeyCollision"
     SELECTORS_NARROWED = "SelectorsNarrowed"
     FEED_SILENT = "FeedSilent"
+    CONNECTION_SILENT = "ConnectionSilent"
+    CONFIGURATION_RISK = "ConfigurationRisk"
 
 
 TITLES: dict[Cause | Advisory, str] = {
@@ -61,6 +64,7 @@ TITLES: dict[Cause | Advisory, str] = {
     Cause.NEGOTIATION_STALLED: "the negotiation stops half-way",
     Cause.IKE_VERSION_MISMATCH: "the IKE versions differ",
     Cause.CONNECTION_MODE_REFUSED: "Azure refuses to be called (connection mode InitiatorOnly)",
+    Cause.PEER_ADDRESS_MISMATCH: "the site calls from another address than the configured one",
     Cause.MALFORMED_IKE: "one side sends IKE messages the other cannot read",
     Cause.PEER_DISCONNECTED: "the peer ended the tunnel",
     Cause.REKEY_FAILED: "the keys could not be renewed",
@@ -79,6 +83,8 @@ TITLES: dict[Cause | Advisory, str] = {
     Advisory.REKEY_COLLISION: "both ends renew their keys at the same moment",
     Advisory.SELECTORS_NARROWED: "it carries fewer prefixes than before",
     Advisory.FEED_SILENT: "the gateway has stopped writing logs",
+    Advisory.CONNECTION_SILENT: "nothing was ever logged of a connection",
+    Advisory.CONFIGURATION_RISK: "its configuration will cost somebody a night",
 }
 """What a cause means, as the end of the sentence 'The tunnel to ... is down: ...'."""
 

@@ -92,7 +92,7 @@ def unpack(
                 tunnels[row] = codec.unpack(body, TunnelDocument)
         except codec.BadState as why:
             bad[row] = why
-    gateway = replace(whole.gateway, peers=estate.peers)
+    gateway = replace(whole.gateway)
     gateway.owners = dict(whole.owners)
     for remote, document in tunnels.items():
         gateway.tunnels[remote] = document.tunnel

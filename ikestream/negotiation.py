@@ -328,7 +328,7 @@ class Negotiation:
     @cached_property
     def accepted(self) -> bool:
         """Whether its IKE_AUTH was accepted by somebody who is no point-to-site client."""
-        if self.depth < 4 or self.refused_authentication or self._client:
+        if self.depth < 4 or self.refused_authentication or self.is_client:
             return False
         if self.initiator is not Initiator.PEER or Kind.TS_FINAL in self.kinds:
             return bool(self.kinds & {Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_RECEIVED})
@@ -337,7 +337,8 @@ class Negotiation:
         return self.refusal is not None and bool(self.kinds & {Kind.TS_REQUESTED, Kind.ESP_RECEIVED})
 
     @property
-    def _client(self) -> bool:
+    def is_client(self) -> bool:
+        """Whether it looks like a point-to-site client's."""
         # A point-to-site client fails with a code only clients can meet, or comes from a port behind NAT and asks for
         # one inner address or for everything towards single prefixes (the one published record does). The port alone
         # decides nothing: a site behind PAT has an odd one too (R13).

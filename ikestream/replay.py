@@ -16,10 +16,12 @@ from ikestream.estate import Estate
 from ikestream.events import IkeEvent, Kind, Record
 from ikestream.grammar import read
 from ikestream.incident import Pace, Row
+from ikestream.inventory import Inventory
 from ikestream.tick import tell
 from ikestream.times import CLOCKLESS, LIVE, TICK
 
 MAX_SHAPES = 256
+NO_INVENTORY = Inventory()
 THE_END = 1 << 42
 """After every place in a file that can stand in for a time."""
 
@@ -41,9 +43,14 @@ class Tally:
             self.unread["(other shapes)"] += 1
 
 
-def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
+def replay(
+    records: Iterable[Record],
+    tally: Tally,
+    peers: frozenset[str] = frozenset(),
+    inventory: Inventory = NO_INVENTORY,
+) -> Iterator[Row]:
     """Yield every revision in the order told, for records with times in event-time order."""
-    store = Estate(peers, grid=TICK)
+    store = Estate(peers, grid=TICK, inventory=inventory)
     end = 0
     for record in records:
         event = read(record)
@@ -61,9 +68,14 @@ def replay(records: Iterable[Record], tally: Tally, peers: frozenset[str] = froz
     yield from _finish(store, now, end, tally)
 
 
-def replay_clockless(records: Iterable[Record], tally: Tally, peers: frozenset[str] = frozenset()) -> Iterator[Row]:
+def replay_clockless(
+    records: Iterable[Record],
+    tally: Tally,
+    peers: frozenset[str] = frozenset(),
+    inventory: Inventory = NO_INVENTORY,
+) -> Iterator[Row]:
     """Yield the verdicts for records without times, in file order; their rows carry no times."""
-    store = Estate(peers)
+    store = Estate(peers, inventory=inventory)
     events = [read(record) for record in records]
     for place, event in enumerate(reversed(events) if _newest_first(events) else events):
         tally.count(event)

@@ -13,6 +13,7 @@ from functools import partial
 
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
+from ikestream.inventory import Ended
 from ikestream.negotiation import PEER_VANISHED, SA_ENDS, Initiator, Negotiation
 from ikestream.times import Times
 from ikestream.tunnel import Attempt, Attempts, Gateway, Tunnel
@@ -72,12 +73,14 @@ class LegStatus:
 class Interval:
     """A time in which the tunnel was down: all expected legs, none up. `end` is None while it lasts.
 
-    `removed` says that it ended because the connection was removed from Azure, not because the tunnel came back.
+    `removed` says that it ended because the connection was removed from Azure, not because the tunnel came back;
+    `moved` that the connection goes to another address since.
     """
 
     start: int
     end: int | None
     removed: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +139,18 @@ _EXCHANGE = frozenset(
 
 
 def observe(
-    gateway: Gateway, tunnel: Tunnel, extra: Iterable[tuple[str, IkeEvent]], now: int, times: Times
+    gateway: Gateway,
+    tunnel: Tunnel,
+    extra: Iterable[tuple[str, IkeEvent]],
+    now: int,
+    times: Times,
+    ended: Iterable[Ended] = (),
+    *,
+    deaf: bool = False,
 ) -> Timeline:
-    """Return the timeline of `tunnel` at `now`; `extra` are (session, event) of waiting lines it owns."""
+    """Return the timeline of `tunnel` at `now`; `extra` are (session, event) of waiting lines it owns, `ended` when its
+    connection went. `deaf`: Azure is configured to be called by nobody, so a peer's call that nobody answers is no sign
+    of life of the tunnel."""
     recent = _join(tunnel.recent(), extra)
     deadlines: set[int] = set()
     conclusions: dict[Negotiation, Conclusion] = {}
@@ -172,6 +184,7 @@ def observe(
             times,
             deadlines,
             [c for c in changes if c.leg == leg],
+            deaf=deaf,
         )
     changes.sort(key=lambda c: (c.at, c.state is State.UP, c.leg))
     return Timeline(
@@ -179,7 +192,7 @@ def observe(
         conclusions=conclusions,
         attempts=attempts,
         changes=tuple(changes),
-        downs=tuple(_cut(_downs(changes), tunnel, conclusions, now, times, deadlines)),
+        downs=tuple(_cut(_downs(changes), tunnel, ended, conclusions, now, times, deadlines)),
         legs=tuple(_newest(leg, leg_of, changes) for leg in leg_of.names),
         deadlines=frozenset(d for d in deadlines if d > now),
         pending=any(c.outcome is Outcome.PENDING for c in conclusions.values()),
@@ -389,13 +402,19 @@ def _replay(
     times: Times,
     deadlines: set[int],
     folded: list[Change],
+    *,
+    deaf: bool,
 ) -> list[Change]:
     """Return the changes of state of one leg after the folded ones."""
     own = [n for n in negotiations if legs.name(n.local, n.instance) == leg]
     marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
     ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
-    received = [n.heard_at for n in negotiations if n.heard_at is not None]
+    received = [
+        n.heard_at
+        for n in negotiations
+        if n.heard_at is not None and not (deaf and n.initiator is Initiator.PEER and n.depth == 0)
+    ]
     agreed = succeeded + [
         at
         for span in tunnel.spans
@@ -461,6 +480,7 @@ def _downs(changes: list[Change]) -> tuple[Interval, ...]:
 def _cut(
     downs: Iterable[Interval],
     tunnel: Tunnel,
+    ended: Iterable[Ended],
     conclusions: dict[Negotiation, Conclusion],
     now: int,
     times: Times,
@@ -470,11 +490,15 @@ def _cut(
 
     Unless the tunnel is back within the hold: then it was replaced, not removed.
     """
-    removals = [
-        e.at or 0
-        for _, e in sorted(tunnel.marks.items())
-        if e.kind is Kind.TUNNEL_DOWN and REMOVED in codes.fold(e.text)
-    ]
+    gone = {e.at: e.moved_to is not None for e in ended}
+    removals = sorted(
+        gone.keys()
+        | {
+            e.at or 0
+            for _, e in sorted(tunnel.marks.items())
+            if e.kind is Kind.TUNNEL_DOWN and REMOVED in codes.fold(e.text)
+        }
+    )
     deadlines.update(at + times.hold_near_gateway_event for at in removals)
     for down in downs:
         start: int | None = down.start
@@ -482,7 +506,7 @@ def _cut(
         for at in removals:
             if start is None or not start <= at or end - at < times.hold_near_gateway_event:
                 continue
-            yield Interval(start, at, removed=True)
+            yield Interval(start, at, removed=True, moved=gone.get(at, False))
             # The peer may go on dialling a connection that is no more; Azure never does.
             start = min(
                 (

@@ -112,7 +112,7 @@ Part: TypeAlias = tuple[Rule | Table | Text, int]
 
 
 def _verdict(row: Row, tools: Sequence[str], width: int) -> Iterator[Part]:
-    yield Rule(Text(plain(f"{row['GatewayName']} to {row['RemoteIP']}"), style="bold"), style="dim"), 0
+    yield Rule(Text(plain(_ends(row)), style="bold"), style="dim"), 0
     yield _headline(row), 2
     yield Text(""), 0
     yield Text(plain(row["Summary"]), style="bold"), 2
@@ -132,10 +132,7 @@ def _verdict(row: Row, tools: Sequence[str], width: int) -> Iterator[Part]:
 
 
 def _advice(row: Row) -> Iterator[Part]:
-    yield (
-        Rule(Text(plain(" to ".join(filter(None, (row["GatewayName"], row["RemoteIP"])))), style="bold"), style="dim"),
-        0,
-    )
+    yield Rule(Text(plain(_ends(row)), style="bold"), style="dim"), 0
     over = f" to {_moment(row['ResolvedAt'])}" if row["ResolvedAt"] else ""
     since = f"{'from' if over else 'since'} {_moment(row['FirstSeen'])}{over}"
     yield Text(plain(f"Advisory, {row['Severity'].lower()}: {row['Cause']}, {since}"), style="bold"), 2
@@ -151,6 +148,11 @@ def _asides(rows: Sequence[Row]) -> Iterator[Part]:
         said = list(dict.fromkeys(row["Summary"] for row in own))
         more = f" And {len(said) - 1} more like it." if len(said) > 1 else ""
         yield Text(plain(f"For the record, {cause}: {said[0]}{more}"), style="dim"), 0
+
+
+def _ends(row: Row) -> str:
+    ends = " to ".join(filter(None, (row["GatewayName"], row["RemoteIP"])))
+    return f"{row['ConnectionName']}: {ends}" if row["ConnectionName"] else ends
 
 
 def _headline(row: Row) -> Text:

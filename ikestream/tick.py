@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from functools import partial
 
 from ikestream.advice import Outlook
-from ikestream.counsel import counsel, counsel_gateway
+from ikestream.counsel import counsel, counsel_gateway, decide
 from ikestream.episode import Situation, episodes, lose_sight, situate
 from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
 from ikestream.fold import fold
 from ikestream.history import recall
 from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
+from ikestream.inventory import Connections, Mode
+from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
 from ikestream.related import counterparts, relate
+from ikestream.rules import connection_silent, peer_address_mismatch
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.status import observe
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.together import spells, together
 from ikestream.tunnel import Gateway, Tunnel
-from ikestream.verdict import want, want_bgp, want_together
+from ikestream.verdict import want, want_advice, want_bgp, want_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,12 @@ def look(
     times: Times = LIVE,
     pace: Pace = Pace.LIVE,
     read_to: int | None = None,
+    connections: Connections = NOTHING,
 ) -> View:
     """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement.
 
-    `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing.
+    `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is
+    configured on the gateway.
     """
     clockless = times is CLOCKLESS
     scope = f"{gateway.key}|{tunnel.remote}"
@@ -63,7 +68,9 @@ def look(
     since = now - FLOOR
     if tunnel.known():
         extra = [(session, event) for remote, session, event in gateway.orphans() if remote == tunnel.remote]
-        timeline = observe(gateway, tunnel, extra, now, times)
+        configured = connections.of(tunnel.remote, called=True)
+        deaf = configured is not None and configured.connection.mode is Mode.INITIATOR_ONLY
+        timeline = observe(gateway, tunnel, extra, now, times, connections.ended(tunnel.remote), deaf=deaf)
         found, since, more = episodes(timeline, gateway, tunnel, now, times)
         deadlines.update(timeline.deadlines, more)
         # What the gateway and its other tunnels did then may be written later, and is nobody's deadline.
@@ -72,13 +79,20 @@ def look(
             found, unheard = lose_sight(found, tunnel, since, now)
             deadlines |= unheard
         for episode in found:
-            situation = settle(situate(gateway, tunnel, timeline, episode, now, times))
+            situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections))
+            if connections.gateway is not None and episode.up is None:
+                deadlines.update(
+                    at for when in peer_address_mismatch.due(situation) for at in (when, when + WORST_DELAY)
+                )
             incident = want(situation, timeline, scope, clockless=clockless)
             if incident is not None:
                 wanted.append(incident)
         if not clockless:
-            tunnel.spells = spells(tunnel, timeline, found, times)
-            outlook = Outlook(gateway, tunnel, timeline, recall(tunnel, timeline), found, tunnel.spells, times)
+            standing = configured if configured is not None and configured.until is None else None
+            tunnel.spells = spells(tunnel, timeline, found, times, standing)
+            outlook = Outlook(
+                gateway, tunnel, timeline, recall(tunnel, timeline), found, tunnel.spells, times, connections
+            )
             heard = now if read_to is None else min(now, read_to)
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
             wanted += advised
@@ -94,11 +108,20 @@ def judge(view: View, ledger: Ledger, now: int, pace: Pace, related: Relate) -> 
     return Judgement(tellings, min((d for d in deadlines if d > now), default=None))
 
 
-def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace: Pace, related: Relate) -> Judgement:
+def judge_gateway(
+    gateway: Gateway,
+    ledger: Ledger,
+    now: int,
+    times: Times,
+    pace: Pace,
+    related: Relate,
+    connections: Connections = NOTHING,
+    read_to: int | None = None,
+) -> Judgement:
     """Judge what concerns the gateway and no tunnel's state: its BGP sessions, and legs that went down together."""
     since = now - FLOOR
-    sessions = [f for f in fallen(gateway, now) if f.up is None or f.up > since]
-    wanted = [want_bgp(gateway, f, f"{gateway.key}|{f.address}") for f in sessions]
+    sessions = [f for f in fallen(gateway, now, connections) if f.up is None or f.up > since]
+    wanted = [want_bgp(gateway, f, f"{gateway.key}|{f.address}", connections) for f in sessions]
     deadlines: set[int] = set()
     if times is not CLOCKLESS:
         gateway.crowds, more = together(gateway, now, times)
@@ -107,6 +130,14 @@ def judge_gateway(gateway: Gateway, ledger: Ledger, now: int, times: Times, pace
         advised, more_due = counsel_gateway(gateway, since, now, live=pace is Pace.LIVE)
         wanted += advised
         deadlines |= more_due
+        heard = now if read_to is None else min(now, read_to)
+        for remote, advice in connection_silent.advise(gateway, connections, heard):
+            over, when = decide(advice, now, heard)
+            deadlines.update(d for d in (when, advice.start + connection_silent.LATE) if d is not None)
+            if heard < advice.held or (over and (advice.end or 0) <= since):
+                continue
+            scope = f"{gateway.key}|{remote}|silent"
+            wanted.append(want_advice(gateway, remote, advice, scope, [], (), over=over, connections=connections))
     tellings, due = revise(wanted, ledger, now, since, pace, related)
     if due is not None:
         deadlines.add(due)
@@ -167,14 +198,14 @@ def conclude(
         gateways = {scope.gateway: None for scope in due if not scope.remote}
         views: list[tuple[Scope, View]] = []
         for scope in due:
-            gateway = store.gateways[scope.gateway]
+            gateway, connections = store.gateways[scope.gateway], store.inventory.of(scope.gateway)
             if times is not CLOCKLESS:
                 store.settle(scope.gateway, now)
             tunnel = gateway.tunnels.get(scope.remote)
             if tunnel is None:  # the gateway itself, or a stranger that was evicted at the bound
                 continue
             before = tunnel.spells
-            views.append((scope, look(gateway, tunnel, now, times, pace, read_to)))
+            views.append((scope, look(gateway, tunnel, now, times, pace, read_to, connections)))
             if tunnel.spells != before:
                 gateways[scope.gateway] = None
         for key in gateways:
@@ -182,7 +213,9 @@ def conclude(
             ledger = store.ledger(scope)
             before_told, crowds = _standing(ledger), gateway.crowds
             store.note_change(scope)
-            judgement = judge_gateway(gateway, ledger, now, times, pace, partial(relate, store, scope))
+            connections = store.inventory.of(key)
+            related = partial(relate, store, scope)
+            judgement = judge_gateway(gateway, ledger, now, times, pace, related, connections, read_to)
             store.keep(scope, ledger)
             told += ((scope, telling) for telling in judgement.tellings)
             if judgement.due is not None:

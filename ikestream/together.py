@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ikestream.episode import Episode
+from ikestream.inventory import Version
 from ikestream.rules.ending import How, read, written_about
 from ikestream.rules.gateway import TOGETHER
 from ikestream.rules.on_demand import is_on_demand
@@ -41,12 +42,14 @@ class Together:
         return self.start <= start <= self.start + TOGETHER and remote in self.down
 
 
-def spells(tunnel: Tunnel, timeline: Timeline, found: Iterable[Episode], times: Times) -> tuple[Spell, ...]:
+def spells(
+    tunnel: Tunnel, timeline: Timeline, found: Iterable[Episode], times: Times, version: Version | None = None
+) -> tuple[Spell, ...]:
     """Return when the tunnel's legs were up and down, oldest first, at most `MAX_SPELLS`.
 
     Down counts only after up; ended on demand or with its connection is nobody's fault. Up for a moment is not up.
     """
-    harmless = {e.start for e in found if is_on_demand(tunnel, timeline, e, times)}
+    harmless = {e.start for e in found if is_on_demand(tunnel, timeline, e, times, version)}
     all_spells: list[Spell] = []
     for leg in sorted({change.leg for change in timeline.changes}):
         own = [change for change in timeline.changes if change.leg == leg]

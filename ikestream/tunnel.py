@@ -123,6 +123,7 @@ class Tunnel:
     ends: dict[EventKey, IkeEvent] = field(default_factory=dict)  # lines that close an established SA
     homes: dict[str, tuple[int, str]] = field(default_factory=dict)  # instance -> (last seen, local address)
     last_seen: int = 0
+    first_seen: int = 0
     spans: list[Span] = field(default_factory=list)  # folded negotiations
     folded_changes: tuple[Change, ...] = ()  # the legs' changes of state up to `folded_to`
     folded_history: History | None = None  # what advisories look back on, up to `folded_to`
@@ -136,6 +137,7 @@ class Tunnel:
     def add(self, event: IkeEvent) -> bool:
         """Learn one record of this tunnel; return whether it was new."""
         self.last_seen = max(self.last_seen, event.at or 0)
+        self.first_seen = min(self.first_seen or event.at or 0, event.at or 0)
         if event.instance and event.local:
             self.homes[event.instance] = max(self.homes.get(event.instance, (0, "")), (event.at or 0, event.local))
         self.proven = self.proven or event.kind in _PROOFS
@@ -288,6 +290,13 @@ class Gateway:
             del knocks[max(knocks)]
         if len(self.knocks) > MAX_DAYS:
             del self.knocks[min(self.knocks)]
+
+    def recognise(self, peers: frozenset[str]) -> None:
+        """Take note of who is a configured peer. Whoever was one stays known: a connection may end, its outage is told."""
+        self.peers = peers
+        for remote in self.strangers & peers:
+            self.tunnels[remote].proven = True
+        self.strangers -= peers
 
     def _learn_into(self, remote: str, event: IkeEvent) -> set[str]:
         tunnel = self.tunnels.get(remote)

@@ -14,6 +14,8 @@ from ikestream.episode import Episode, Situation
 from ikestream.events import Proposal
 from ikestream.finding import TITLES, Advisory, Cause, Confidence, FailedStep, Finding, Remedy
 from ikestream.incident import TELLING, Row, Wanted
+from ikestream.inventory import Connections
+from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules import diagnose
 from ikestream.rules.bgp_peer_down import Fallen
@@ -45,7 +47,7 @@ class Span:
 
 def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: bool) -> Wanted | None:
     """Return the incident that this episode is, None if the rules find that it is none."""
-    if is_on_demand(situation.tunnel, timeline, situation.episode, situation.times):
+    if is_on_demand(situation.tunnel, timeline, situation.episode, situation.times, situation.configured):
         return None
     finding = diagnose(situation)
     if finding is None:
@@ -83,7 +85,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "GatewayName": names.gateway_name,
         "RemoteIP": situation.tunnel.remote,
         "ConnectionName": names.connection or None,
-        "ResourceGroup": None,
+        "ResourceGroup": names.resource_group or None,
         "Legs": [
             {
                 "LocalIP": leg.name or None,
@@ -99,7 +101,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "ResolvedAt": when(episode.up),
         "DurationSeconds": None if down_time is None or clockless else down_time / 1000,
         "Attempts": min(len(behind.identities), MAX_ATTEMPTS),
-        "Summary": _summarise(situation, finding, resolved=resolved),
+        "Summary": _summarise(situation, finding, names, resolved=resolved),
         "Explanation": _explain(situation, finding, changed, clockless=clockless),
         "Fix": cure.fix,
         "FixCommands": _commands(cure),
@@ -140,13 +142,15 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
 def _resolution(episode: Episode) -> str:
     if episode.unheard:
         return "NotObserved"
+    if episode.moved:
+        return "Moved"
     return "Removed" if episode.removed else "Recovered"
 
 
 def name(situation: Situation) -> remedy.Names:
     """Return the names a cure may use. Everything comes from the gateway's own id or from addresses of a known peer."""
     locals_ = sorted({n.local for n in situation.negotiations if n.local})
-    return _name(situation.gateway, situation.tunnel.remote, locals_)
+    return _name(situation.gateway, situation.tunnel.remote, situation.connections, locals_)
 
 
 DRILLS = "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/ikestream-drill/"
@@ -159,27 +163,33 @@ def is_drill(gateway: Gateway) -> bool:
     return gateway.key.startswith(DRILLS)
 
 
-def _name(gateway: Gateway, remote: str, locals_: Sequence[str] = ()) -> remedy.Names:
-    gateway_id = gateway.name[1] if gateway.name else gateway.key
-    parts = gateway_id.split("/")
-    group = next((parts[i + 1] for i, p in enumerate(parts[:-1]) if p.lower() == "resourcegroups"), "")
+def _name(
+    gateway: Gateway, remote: str, connections: Connections = NOTHING, locals_: Sequence[str] = ()
+) -> remedy.Names:
+    listed = connections.gateway
+    gateway_id = gateway.name[1] if gateway.name else listed.id if listed is not None else gateway.key
+    version = connections.of(remote, called=True) if remote else None
     return remedy.Names(
         gateway_id=gateway_id,
-        gateway_name=parts[-1],
-        resource_group=group,
+        gateway_name=gateway_id.rpartition("/")[2],
+        resource_group=version.connection.resource_group if version is not None else "",
+        connection=version.connection.name if version is not None else "",
         remote_ip=remote,
-        azure_ips=tuple(locals_),
+        azure_ips=tuple(locals_) or (listed.addresses if listed is not None else ()),
         peer_ip_is_known=bool(remote),  # an outage is only ever told about a known peer
+        configured=version.connection if version is not None and version.until is None else None,
+        network=listed.network if listed is not None else "",
+        network_group=listed.network_group if listed is not None else "",
     )
 
 
-def want_bgp(gateway: Gateway, session: Fallen, scope: str) -> Wanted:
+def want_bgp(gateway: Gateway, session: Fallen, scope: str, connections: Connections = NOTHING) -> Wanted:
     """Return the incident that a fallen BGP session is: of its tunnel, or of the gateway where that is not known."""
     finding = judge_bgp(session)
-    names = _name(gateway, session.remote)
+    names = _name(gateway, session.remote, connections)
     cure = remedy.cure(finding, names)
     resolved = session.up is not None
-    whose = f"of the tunnel to {session.remote}" if session.remote else f"of gateway {names.gateway_name}"
+    whose = f"of {_lower(_tunnel(names))}" if session.remote else f"of gateway {names.gateway_name}"
     state = "was down and is up again" if resolved else "is down while the tunnel is up"
     content: Row = {column: None for column in columns.load().names if column not in TELLING} | {
         "Kind": "Outage",
@@ -192,6 +202,8 @@ def want_bgp(gateway: Gateway, session: Fallen, scope: str) -> Wanted:
         "GatewayId": names.gateway_id,
         "GatewayName": names.gateway_name,
         "RemoteIP": session.remote,
+        "ConnectionName": names.connection or None,
+        "ResourceGroup": names.resource_group or None,
         "Legs": [],
         "Initiator": "Unknown",
         "FirstSeen": iso(session.start),
@@ -301,10 +313,11 @@ def want_advice(
     locals_: Sequence[str],
     *,
     over: bool,
+    connections: Connections = NOTHING,
 ) -> Wanted:
     """Return the incident that an advisory is; `remote` is '' for one of the gateway, `over` if its end is told."""
     finding = advice.finding
-    names = _name(gateway, remote, locals_)
+    names = _name(gateway, remote, connections, locals_)
     cure = remedy.cure(finding, names, remedy.Agreed(ipsec=advice.esp))
     found = codes.CODES.get(finding.code) if finding.code else None
     end = advice.end if over else None
@@ -319,6 +332,8 @@ def want_advice(
         "GatewayId": names.gateway_id,
         "GatewayName": names.gateway_name,
         "RemoteIP": remote,
+        "ConnectionName": names.connection or None,
+        "ResourceGroup": names.resource_group or None,
         "Legs": list(legs),
         "Initiator": _initiator(advice.negotiations),
         "FirstSeen": iso(advice.start),
@@ -435,11 +450,25 @@ def _agree(last_good: Negotiation | None) -> remedy.Agreed:
     return remedy.Agreed(ike[0] if len(ike) == 1 else None, esp[0] if len(esp) == 1 else None)
 
 
-def _summarise(situation: Situation, finding: Finding, *, resolved: bool) -> str:
-    tunnel = f"The tunnel to {situation.tunnel.remote}"
+def _tunnel(names: remedy.Names) -> str:
+    """Name the tunnel as people call it, at the beginning of a sentence."""
+    if names.connection:
+        return f"Connection {names.connection} to {names.remote_ip}"
+    return f"The tunnel to {names.remote_ip}"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _summarise(situation: Situation, finding: Finding, names: remedy.Names, *, resolved: bool) -> str:
+    tunnel = _tunnel(names)
     state = "was down and is up again" if resolved else "is down"
     if situation.episode.removed:
         state = "is gone from Azure"
+    if situation.episode.moved:
+        heirs = [e.moved_to.remote for e in situation.connections.ended(names.remote_ip) if e.moved_to is not None]
+        state = f"is over, because the connection goes to {heirs[-1] or 'another address'} now"
     if situation.episode.unheard:
         state = "was down when it was last heard of, 30 days before this"
     what = TITLES[finding.cause]

@@ -14,7 +14,9 @@ from ikestream.estate import Estate
 from ikestream.events import Category, Record
 from ikestream.grammar import ROWS
 from ikestream.incident import Row
+from ikestream.inventory import Inventory
 from ikestream.lab.delivery import PROMPT, post
+from ikestream.replay import NO_INVENTORY
 from ikestream.tick import tell
 from ikestream.times import DAY, HOUR, MINUTE, SECOND, TICK
 
@@ -40,12 +42,12 @@ def in_order(records: Sequence[Record]) -> list[Row]:
     return rows + run_on(store, max((d.enqueued for d in deliveries), default=START))
 
 
-def as_delivered(deliveries: Sequence[Delivery], random: Random) -> list[Row]:
+def as_delivered(deliveries: Sequence[Delivery], random: Random, inventory: Inventory = NO_INVENTORY) -> list[Row]:
     """Batches of any size, each partition read at its own pace, ticks in between by the watermark.
 
     `clock` is the wall's; a partition's events exist for its reader from their enqueued time on.
     """
-    store = Estate()
+    store = Estate(inventory=inventory)
     rows: list[Row] = []
     unread = {p: [d for d in deliveries if d.partition == p] for p in sorted({d.partition for d in deliveries})}
     taken: list[list[Delivery]] = []

@@ -25,6 +25,7 @@ from ikestream.finding import (
     Parameter,
     Remedy,
 )
+from ikestream.inventory import Connection
 from ikestream.offers import GatewayKind, Phase, Role, compare, custom_values, default_offers, weak, weak_values
 from ikestream.remedy import Agreed, Attempt, Names, Vendor, cure, make_peer_initiate, note
 from ikestream.remedy.causes import CURES
@@ -37,6 +38,23 @@ VPN = (
 VWAN = VPN.replace("virtualNetworkGateways", "vpnGateways")
 NAMES = Names(VPN, connection="to-berlin", remote_ip="198.51.100.7", azure_ips=("203.0.113.10",), peer_ip_is_known=True)
 WAN_NAMES = replace(NAMES, gateway_id=VWAN)
+
+CONNECTION = Connection(
+    id=f"{VPN.rpartition('/')[0].rpartition('/')[0]}/connections/to-berlin", name="to-berlin", resource_group="rg-connections",
+    remote="198.51.100.7", site="lng-berlin", site_group="rg-sites", prefixes=("10.9.0.0/16",), dpd=10,
+)  # fmt: skip
+CONFIGURED = replace(
+    NAMES, resource_group="rg-connections", configured=CONNECTION, network="vnet-hub", network_group="rg-net"
+)
+CUSTOM_POLICY = replace(
+    CONNECTION,
+    ike=Proposal("AES128", "SHA1", "DHGroup2"),
+    ipsec=Proposal("AES256", "SHA1", "PFS2"),
+    lifetime=3600,
+    size=1024,
+)
+CUSTOM = replace(CONFIGURED, configured=CUSTOM_POLICY)
+WAN_CONFIGURED = replace(WAN_NAMES, configured=replace(CONNECTION, link="lc-one", site="site-berlin"))
 
 # Facts 04 and 06 4.3, each read again in the source of azure-cli 2.91.0. The flags of the virtual-wan extension are those of
 # facts 04; its sa flags are confirmed at link level.
@@ -139,6 +157,8 @@ DESIGN = [
     "WeakCryptography",
     "UnknownPeer",
     "FeedSilent",
+    "ConnectionSilent",
+    "ConfigurationRisk",
 ]
 
 
@@ -220,7 +240,10 @@ def examples(cause: str) -> list[Finding]:
 
 
 EVERY = [
-    (c, f, n) for c in DESIGN for f in examples(c) for n in (NAMES, WAN_NAMES, Names("IkeLogs.txt", "IkeLogs.txt"))
+    (c, f, n)
+    for c in DESIGN
+    for f in examples(c)
+    for n in (NAMES, WAN_NAMES, Names("IkeLogs.txt", "IkeLogs.txt"), CONFIGURED, CUSTOM, WAN_CONFIGURED)
 ]
 
 
@@ -319,6 +342,46 @@ def test_a_policy_that_exists_is_replaced_not_added_to() -> None:
     assert [c for c in commands(remedy, "PowerShell") if "-IpsecPolicies $p" in c.command]
     default = mismatched(Phase.IKE, default_ike(), many("AES256-SHA384-ECP384"), offers_source=OffersSource.LOGGED)
     assert [c for c in commands(cure(default, NAMES)) if "ipsec-policy add" in c.command]
+
+
+def test_with_the_connection_known_only_secrets_and_what_is_said_are_left_to_fill_in() -> None:
+    told = mismatched(
+        Phase.IKE, many("AES128-SHA1-DHGroup2"), many("AES256-SHA384-ECP384"), offers_source=OffersSource.CONFIGURED
+    )
+    commands_ = [c for c in cure(told, CUSTOM).commands if c.side is ActionOn.AZURE]
+
+    (replaces,) = [c for c in commands_ if "-IpsecPolicies $p" in c.command]
+    assert not PLACEHOLDER.search(replaces.command)
+    assert "-IkeEncryption AES256 -IkeIntegrity SHA384 -DhGroup ECP384" in replaces.command
+    # Phase 2 and the lifetimes are not what this is about: they stay, weak as they are, and that is said.
+    assert "-IpsecEncryption AES256 -IpsecIntegrity SHA1 -PfsGroup PFS2 -SALifeTimeSeconds 3600" in replaces.command
+    assert "IpsecIntegrity SHA1, PfsGroup PFS2 stays as it is configured, although it is weak" in replaces.assumed
+    assert "-IkeEncryption AES128 -IkeIntegrity SHA1 -DhGroup DHGroup2" in replaces.undo
+    assert not [c for c in commands_ if "vpn-connection" in c.command and "-g rg-connections" not in c.command]
+    assert not [c for c in commands_ if "is in the resource group of the gateway" in c.assumed]
+
+
+def test_a_known_site_and_a_known_value_stand_in_the_command_and_in_its_undo() -> None:
+    (site,) = [
+        c for c in commands(cure(find("PeerAddressMismatch"), CONFIGURED)) if "local-gateway update" in c.command
+    ]
+    assert "-g rg-sites -n lng-berlin --gateway-ip-address <confirmed-peer-ip>" in site.command
+    assert site.undo.endswith("--gateway-ip-address 198.51.100.7")
+    (dpd,) = [
+        c for c in commands(cure(find("PeerStoppedResponding"), CONFIGURED)) if "dpdTimeoutSeconds=45" in c.command
+    ]
+    assert dpd.undo.endswith("--set dpdTimeoutSeconds=10")
+    long = replace(CONFIGURED, configured=replace(CONNECTION, dpd=45))
+    assert not [c for c in cure(find("PeerStoppedResponding"), long).commands if "dpdTimeoutSeconds=45" in c.command]
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("Fortinet", {"FortiOS"}), ("Palo Alto", {"PAN-OS"}), ("cisco", {"IOS-XE", "ASA"}), ("abacus", set(Vendor))],
+)
+def test_only_the_commands_of_the_device_that_is_there_are_offered(said: str, meant: set[str]) -> None:
+    names = replace(CONFIGURED, configured=replace(CONNECTION, vendor=said))
+    assert {c.tool for c in cure(find("PeerNotResponding"), names).commands if c.side is ActionOn.PEER} == meant
 
 
 # A fix that fits -----------------------------------------------------------------------------------------------

@@ -8,19 +8,24 @@ has.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Command, Parameter
-from ikestream.offers import GatewayKind, Phase, custom_values, spell, weak
-from ikestream.remedy.names import SAME_GROUP, Agreed, Words, write
+from ikestream.inventory import Connection
+from ikestream.offers import GatewayKind, Phase, custom_values, parameters, spell, weak
+from ikestream.remedy.names import Agreed, Words, networks, write
 
 NONE = "None; it only reads."
 NO_UNDO = "Not needed."
 DROPS = "Drops this tunnel for some seconds, on every leg. Other connections of the gateway are not touched."
-_SITE_GROUP = "The resource of the site is in the resource group of the gateway."
 _SIGNED_IN = "PowerShell is signed in to the subscription of the gateway."
+SHORT_DPD = 30
+"""Seconds: a shorter DPD timeout takes a moment's loss for a dead peer (facts 04)."""
 SA_LIFETIME = 27000  # seconds, Azure's default; lifetimes are not negotiated and need not match (facts 01)
 SA_SIZE = 102400000  # KB, Azure's default
 
+_UNKNOWN = Proposal("", "", "")
 _HOLES = {
     Parameter.IKE_ENCRYPTION: "<ike-encryption>",
     Parameter.IKE_INTEGRITY: "<ike-integrity>",
@@ -37,13 +42,13 @@ def check_connection(words: Words) -> tuple[Command, ...]:
         return (_check_virtual_wan(words),)
     found = []
     if words.connection.startswith("<"):
-        listing = f"az network vpn-connection list -g {words.group} --vnet-gateway {words.gateway} -o table"
+        listing = f"az network vpn-connection list -g {words.gateway_group} --vnet-gateway {words.gateway} -o table"
         found.append(_az(f"{_subscription(words)}{listing}", "None; it lists the gateway's connections by name."))
     query = '--query "{p:ipsecPolicies,v:connectionProtocol,ts:usePolicyBasedTrafficSelectors}"'
     lead = _subscription(words) if not found else ""
     show = f"{lead}az network vpn-connection show -g {words.group} -n {words.connection} {query}"
     effect = "None; it shows custom policy (p), IKE version (v) and policy-based selectors (ts). Keep a copy."
-    return (*found, _az(show, effect, SAME_GROUP))
+    return (*found, _az(show, effect, *words.same_group))
 
 
 def check_status(words: Words) -> tuple[Command, ...]:
@@ -51,7 +56,7 @@ def check_status(words: Words) -> tuple[Command, ...]:
     if words.virtual_wan:
         return ()
     show = f"az network vpn-connection show -g {words.group} -n {words.connection} --query connectionStatus"
-    return (_az(show, "None; it shows Connected when the tunnel is up, some minutes late.", SAME_GROUP),)
+    return (_az(show, "None; it shows Connected when the tunnel is up, some minutes late.", *words.same_group),)
 
 
 def list_ike_sas(words: Words) -> tuple[Command, ...]:
@@ -59,33 +64,40 @@ def list_ike_sas(words: Words) -> tuple[Command, ...]:
     if words.virtual_wan:
         return ()
     listing = f"az network vpn-connection list-ike-sas -g {words.group} -n {words.connection}"
-    return (_az(listing, "None; it shows the security associations that exist now.", SAME_GROUP),)
+    return (_az(listing, "None; it shows the security associations that exist now.", *words.same_group),)
 
 
 def set_policy(words: Words, phase: Phase, proposal: Proposal, agreed: Agreed, present: bool) -> tuple[Command, ...]:
     """Set a custom policy with `proposal` for `phase`; `present` says that the connection has one already.
 
     All six values are required. What is not known stays a placeholder: a policy replaces all of Azure's default offers,
-    so a guess in the other phase could break what works there.
+    so a guess in the other phase could break what works there. What is configured is known: its other phase and its
+    lifetimes stay as they are.
     """
+    configured = words.configured
+    if configured is not None:
+        present = configured.custom
+        agreed = Agreed(configured.ike or agreed.ike, configured.ipsec or agreed.ipsec)
     values, told = policy_values(words.kind, phase, proposal, agreed)
-    assumed = [SAME_GROUP, *told]
+    if configured is not None and configured.custom:
+        values, told = _keep(configured, phase, values, told, group_given=bool(proposal.group))
+    assumed = [*words.same_group, *told]
     if words.virtual_wan:
-        return (_set_virtual_wan(words, values, assumed),)
-    replace = "\n".join(
-        (
-            f"$c = Get-AzVirtualNetworkGatewayConnection -Name {words.connection} -ResourceGroupName {words.group}",
-            "$p = New-AzIpsecPolicy "
-            + " ".join(f"-{_cmdlet(parameter)} {value}" for parameter, value in values.items())
-            + f" -SALifeTimeSeconds {SA_LIFETIME} -SADataSizeKilobytes {SA_SIZE}",
-            "Set-AzVirtualNetworkGatewayConnection -VirtualNetworkGatewayConnection $c -IpsecPolicies $p",
-        )
-    )
+        return (_set_virtual_wan(words, values, told),)
+    replace = _replace(words, values)
     clear = f"az network vpn-connection ipsec-policy clear -g {words.group} --connection-name {words.connection}"
     if present:
         undo = "The same three lines with the six values shown by the check."
+        if configured is not None:
+            undo = _replace(words, dict(zip(values, _held(configured), strict=True)))
         return (_powershell(replace, f"Replaces the custom policy of this connection. {DROPS}", undo, *assumed),)
-    undo = f"{clear}\n(back to the default offers; it also switches policy-based traffic selectors off)"
+    if configured is not None and configured.policy_based:
+        update = f"az network vpn-connection update -g {words.group} -n {words.connection}"
+        undo = f"{clear}\n{update} --use-policy-based-traffic-selectors true\n(back to the default offers; the first line alone would switch policy-based traffic selectors off)"
+    elif configured is not None:
+        undo = f"{clear}\n(back to the default offers)"
+    else:
+        undo = f"{clear}\n(back to the default offers; it also switches policy-based traffic selectors off)"
     flags = " ".join(f"--{_flag(parameter)} {value}" for parameter, value in values.items())
     add = (
         f"az network vpn-connection ipsec-policy add -g {words.group} --connection-name {words.connection} {flags}"
@@ -93,10 +105,63 @@ def set_policy(words: Words, phase: Phase, proposal: Proposal, agreed: Agreed, p
     )
     first = "The check shows no custom policy on this connection (p is empty): this command adds, it does not replace."
     either = "The same change as with az, and the right one if the connection has a policy already: it replaces."
+    if configured is not None:
+        first, either = (
+            "The connection still has no custom policy: this command adds, it does not replace.",
+            "The same change as with az.",
+        )
     return (
         write(ActionOn.AZURE, "az", add, f"Sets the custom policy. {DROPS}", undo, (first, *assumed)),
         _powershell(replace, f"{either} {DROPS}", f"Without a policy before: {undo}", *assumed),
     )
+
+
+def _replace(words: Words, values: Mapping[Parameter, str]) -> str:
+    configured = words.configured
+    lifetime = (configured.lifetime if configured else 0) or SA_LIFETIME
+    size = (configured.size if configured else 0) or SA_SIZE
+    return "\n".join(
+        (
+            f"$c = Get-AzVirtualNetworkGatewayConnection -Name {words.connection} -ResourceGroupName {words.group}",
+            "$p = New-AzIpsecPolicy "
+            + " ".join(f"-{_cmdlet(parameter)} {value}" for parameter, value in values.items())
+            + f" -SALifeTimeSeconds {lifetime} -SADataSizeKilobytes {size}",
+            "Set-AzVirtualNetworkGatewayConnection -VirtualNetworkGatewayConnection $c -IpsecPolicies $p",
+        )
+    )
+
+
+def _held(configured: Connection) -> tuple[str, ...]:
+    """The six values of the custom policy as it is, each one of Azure's or a placeholder."""
+    ike, ipsec = configured.ike or _UNKNOWN, configured.ipsec or _UNKNOWN
+    values = (ike.encryption, ike.integrity, ike.group, ipsec.encryption, ipsec.integrity, ipsec.group)
+    kinds = tuple(custom_values(kind, p) for p in _HOLES for kind in GatewayKind)
+    named = {name for names in kinds for name in names}
+    return tuple(v if v in named else hole for v, hole in zip(values, _HOLES.values(), strict=True))
+
+
+def _keep(
+    configured: Connection,
+    phase: Phase,
+    values: dict[Parameter, str],
+    told: tuple[str, ...],
+    *,
+    group_given: bool,
+) -> tuple[dict[Parameter, str], tuple[str, ...]]:
+    """Leave the other phase as it is configured, weak or not: this change is not about it."""
+    other = parameters(Phase.IPSEC if phase is Phase.IKE else Phase.IKE)
+    held = dict(zip(values, _held(configured), strict=True))
+    kept = {p: held[p] if p in other else value for p, value in values.items()}
+    frail = [p for p in other if weak(held[p], p)]
+    if phase is Phase.IPSEC and not group_given:
+        # Nobody asked for another group: what the connection has is what it keeps.
+        kept[Parameter.PFS_GROUP] = held[Parameter.PFS_GROUP]
+    said = [t for t in told if any(v.startswith("<") for v in kept.values())]
+    if frail:
+        said.append(
+            f"{', '.join(f'{p.value} {held[p]}' for p in frail)} stays as it is configured, although it is weak."
+        )
+    return kept, tuple(said)
 
 
 def policy_values(
@@ -135,11 +200,13 @@ def reset_connection(words: Words) -> Command:
     if words.virtual_wan:
         reset = (
             f"Reset-AzVpnSiteLinkConnection -ResourceGroupName {words.group} -VpnGatewayName {words.gateway}"
-            f" -VpnConnectionName {words.connection} -Name <link-connection-name>"
+            f" -VpnConnectionName {words.connection} -Name {words.link}"
         )
         return _powershell(reset, "Resets this link connection only. Its tunnel drops for some seconds.", NO_UNDO)
     reset = f"Reset-AzVirtualNetworkGatewayConnection -ResourceGroupName {words.group} -Name {words.connection}"
-    return _powershell(reset, "Resets this connection only. Its tunnel drops for some seconds.", NO_UNDO, SAME_GROUP)
+    return _powershell(
+        reset, "Resets this connection only. Its tunnel drops for some seconds.", NO_UNDO, *words.same_group
+    )
 
 
 def set_key(words: Words) -> tuple[Command, ...]:
@@ -161,8 +228,8 @@ def set_key(words: Words) -> tuple[Command, ...]:
         " -Value ([Net.NetworkCredential]::new('', $k).Password) | Out-Null"
     )
     return (
-        write(ActionOn.AZURE, "az", az, effect, undo, (SAME_GROUP, private)),
-        _powershell(powershell, f"The same change as with az. {effect}", undo, SAME_GROUP),
+        write(ActionOn.AZURE, "az", az, effect, undo, (*words.same_group, private)),
+        _powershell(powershell, f"The same change as with az. {effect}", undo, *words.same_group),
     )
 
 
@@ -174,15 +241,23 @@ def measure_key(words: Words) -> tuple[Command, ...]:
         f"az network vpn-connection shared-key show -g {words.group} --connection-name {words.connection}"
         ' --query "length(value)"'
     )
-    return (_az(show, "None; it prints how many characters the key has, not the key.", SAME_GROUP),)
+    return (_az(show, "None; it prints how many characters the key has, not the key.", *words.same_group),)
 
 
 def set_property(words: Words, name: str, value: str, undo: str, effect: str = DROPS) -> tuple[Command, ...]:
     """Set one property of the connection (`connectionMode`, `dpdTimeoutSeconds`), both of them constants of ours."""
     if words.virtual_wan:
         return ()
-    update = f"az network vpn-connection update -g {words.group} -n {words.connection} --set {name}={value}"
-    return (write(ActionOn.AZURE, "az", update, effect, undo, (SAME_GROUP,)),)
+    update = f"az network vpn-connection update -g {words.group} -n {words.connection} --set {name}"
+    if words.configured is not None:
+        before = {"connectionMode": words.configured.mode.value, "dpdTimeoutSeconds": str(words.configured.dpd)}.get(
+            name
+        )
+        undo = f"{update}={before}" if before is not None else undo
+        if before == value or (name == "dpdTimeoutSeconds" and not 0 < words.configured.dpd < SHORT_DPD):
+            return ()  # it is so already, or long enough
+    update = f"{update}={value}"
+    return (write(ActionOn.AZURE, "az", update, effect, undo, words.same_group),)
 
 
 def show_property(words: Words, name: str) -> tuple[Command, ...]:
@@ -190,7 +265,7 @@ def show_property(words: Words, name: str) -> tuple[Command, ...]:
     if words.virtual_wan:
         return ()
     show = f"az network vpn-connection show -g {words.group} -n {words.connection} --query {name}"
-    return (_az(show, NONE, SAME_GROUP),)
+    return (_az(show, NONE, *words.same_group),)
 
 
 def set_policy_based_selectors(words: Words) -> tuple[Command, ...]:
@@ -204,29 +279,38 @@ def set_policy_based_selectors(words: Words) -> tuple[Command, ...]:
         f"Azure proposes one pair per VNet prefix and local network gateway prefix. {DROPS} The sites behind this"
         " connection then reach this VNet only."
     )
-    assumed = (SAME_GROUP, "The peer is policy-based and cannot be changed; no BGP and no transit on this connection.")
+    assumed = (
+        *words.same_group,
+        "The peer is policy-based and cannot be changed; no BGP and no transit on this connection.",
+    )
     return (write(ActionOn.AZURE, "az", f"{update} true", effect, f"{update} false", assumed),)
 
 
 def show_site(words: Words, query: str) -> tuple[Command, ...]:
     """Read the resource that stands for the peer's site; `query` is a constant of ours."""
     if words.virtual_wan:
-        get = f"Get-AzVpnSite -ResourceGroupName {words.group} -Name <vpn-site>"
-        return (_powershell(get, "None; it shows address and prefixes of the site.", NO_UNDO, _SITE_GROUP),)
-    show = f"az network local-gateway show -g {words.group} -n <local-network-gateway> --query {query}"
-    return (_az(show, NONE, _SITE_GROUP),)
+        get = f"Get-AzVpnSite -ResourceGroupName {words.site_group} -Name {words.site_name}"
+        return (_powershell(get, "None; it shows address and prefixes of the site.", NO_UNDO, *words.same_site_group),)
+    show = f"az network local-gateway show -g {words.site_group} -n {words.site_name} --query {query}"
+    return (_az(show, NONE, *words.same_site_group),)
 
 
 def set_site(words: Words, flag: str, value: str, effect: str) -> tuple[Command, ...]:
     """Change the local network gateway; `value` is made of checked addresses and placeholders."""
     if words.virtual_wan:
         return ()
-    update = f"az network local-gateway update -g {words.group} -n <local-network-gateway> {flag} {value}"
+    update = f"az network local-gateway update -g {words.site_group} -n {words.site_name} {flag} {value}"
     assumed = (
-        _SITE_GROUP,
+        *words.same_site_group,
         "The owner of the site confirmed the value by telephone.",
     )
     undo = "The same command with the value that the check showed."
+    if words.configured is not None:
+        held = {
+            "--gateway-ip-address": words.configured.remote,
+            "--local-address-prefixes": " ".join(networks(words.configured.prefixes)),
+        }.get(flag, "")
+        undo = f"{update.removesuffix(value)}{held}" if held else undo
     return (write(ActionOn.AZURE, "az", update, effect, undo, assumed),)
 
 
@@ -235,7 +319,7 @@ def show_gateway_subnet(words: Words) -> tuple[Command, ...]:
     if words.virtual_wan:
         return ()
     query = '--query "{rt:routeTable.id,nsg:networkSecurityGroup.id}"'
-    show = f"az network vnet subnet show -g {words.group} --vnet-name <virtual-network> -n GatewaySubnet {query}"
+    show = f"az network vnet subnet show -g {words.network_group} --vnet-name {words.network} -n GatewaySubnet {query}"
     return (_az(show, "None; both should be empty, or let UDP 500, UDP 4500 and ESP through."),)
 
 
@@ -250,7 +334,9 @@ def capture_packets(words: Words) -> tuple[Command, ...]:
     )
     effect = "None for the tunnel; it records packets until it is stopped."
     return (
-        write(ActionOn.AZURE, "az", start, effect, stop, (SAME_GROUP, "Let two attempts fail before stopping it.")),
+        write(
+            ActionOn.AZURE, "az", start, effect, stop, (*words.same_group, "Let two attempts fail before stopping it.")
+        ),
     )
 
 
@@ -258,7 +344,7 @@ def show_gateway(words: Words) -> tuple[Command, ...]:
     """Read the state of the gateway itself."""
     if words.virtual_wan:
         return ()
-    show = f"az network vnet-gateway show -g {words.group} -n {words.gateway} --query provisioningState"
+    show = f"az network vnet-gateway show -g {words.gateway_group} -n {words.gateway} --query provisioningState"
     return (_az(f"{_subscription(words)}{show}", "None; it shows Succeeded when no operation is under way."),)
 
 
@@ -272,8 +358,8 @@ def show_bgp(words: Words) -> tuple[Command, ...]:
     """Read the BGP sessions and the routes learned."""
     if words.virtual_wan:
         return ()
-    peers = f"az network vnet-gateway list-bgp-peer-status -g {words.group} -n {words.gateway} -o table"
-    routes = f"az network vnet-gateway list-learned-routes -g {words.group} -n {words.gateway} -o table"
+    peers = f"az network vnet-gateway list-bgp-peer-status -g {words.gateway_group} -n {words.gateway} -o table"
+    routes = f"az network vnet-gateway list-learned-routes -g {words.gateway_group} -n {words.gateway} -o table"
     return (
         _az(f"{_subscription(words)}{peers}", "None; it shows state, ASN and address of each BGP peer."),
         _az(routes, "None; it shows the routes learned."),
@@ -293,20 +379,27 @@ def _check_virtual_wan(words: Words) -> Command:
     return _powershell(get, "None; it shows the connection with its links and IPsec policies. Keep a copy.", NO_UNDO)
 
 
-def _set_virtual_wan(words: Words, values: dict[Parameter, str], assumed: list[str]) -> Command:
+def _set_virtual_wan(words: Words, values: dict[Parameter, str], told: tuple[str, ...]) -> Command:
     flags = " ".join(f"--{_flag(parameter)} {value}" for parameter, value in values.items())
     add = (
         f"az network vpn-gateway connection vpn-site-link-conn ipsec-policy add -g {words.group}"
-        f" --gateway-name {words.gateway} --connection-name {words.connection} --name <link-connection-name> {flags}"
+        f" --gateway-name {words.gateway} --connection-name {words.connection} --name {words.link} {flags}"
         f" --sa-lifetime {SA_LIFETIME} --sa-data-size {SA_SIZE}"
     )
     undo = "Portal: the hub's VPN (Site to site) > the connection > edit the link > IPsec: Default."
+    custom = "The link has no custom policy yet (the check shows none); with one, change it in the portal instead."
+    if words.configured is not None:
+        custom = (
+            "The link has a custom policy: remove it in the portal first, this command adds and does not replace."
+            if words.configured.custom
+            else "The link still has no custom policy."
+        )
     needs = (
-        "The link has no custom policy yet (the check shows none); with one, change it in the portal instead.",
+        custom,
         "The virtual-wan extension of the az command line is installed.",
     )
     effect = "Sets the custom policy of this link. Its tunnel drops for some seconds."
-    return write(ActionOn.AZURE, "az", add, effect, undo, (*needs, *assumed[1:]))
+    return write(ActionOn.AZURE, "az", add, effect, undo, (*needs, *told))
 
 
 def _settle(kind: GatewayKind, parameter: Parameter, value: str) -> str:

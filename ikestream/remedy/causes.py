@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ikestream.finding import Advisory, Finding
 from ikestream.offers import Phase
-from ikestream.remedy import advisories, azure, peer, policy, selectors
+from ikestream.remedy import advisories, azure, inventory, peer, policy, selectors
 from ikestream.remedy.names import Agreed, Words
 from ikestream.remedy.steps import NOTHING, Plan, Steps
 
@@ -392,6 +392,8 @@ CURES: dict[str, tuple[Cure, tuple[str, ...]]] = {
     "RekeyCollision": (_rekey_collision, (_DROPS,)),
     "WeakCryptography": (advisories.strengthen, (_POLICY,)),
     "UnknownPeer": (advisories.name_stranger, (_CONNECT,)),
+    "ConnectionSilent": (inventory.look_for, (_DIAGNOSTICS,)),
+    "ConfigurationRisk": (inventory.reconsider, (_POLICY, _AVAILABLE)),
     "FeedSilent": (advisories.wake_feed, (_DIAGNOSTICS,)),
 }
 """Cause or advisory -> how to cure it, and what to read (addresses from facts 04, their host not opened)."""

@@ -14,10 +14,12 @@ from ipaddress import ip_address, ip_network
 
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Command
+from ikestream.inventory import Connection
 from ikestream.offers import GatewayKind, gateway_kind
 
 PLACEHOLDER = re.compile(r"<[a-z][a-z0-9-]*>")
 SAME_GROUP = "The connection is in the resource group of the gateway."
+SAME_SITE_GROUP = "The resource of the site is in the resource group of the gateway."
 
 # Letters, digits and `_.-` mean nothing to any shell; a leading `-` would be read as an option. Resource groups may
 # have parentheses too: they are rare and shells read them, so such a name is typed by hand.
@@ -39,6 +41,9 @@ class Names:
     remote_ip: str = ""
     azure_ips: tuple[str, ...] = ()
     peer_ip_is_known: bool = False
+    configured: Connection | None = None  # the connection as it is in Azure now, if an inventory says
+    network: str = ""  # the virtual network of the gateway
+    network_group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +64,34 @@ class Words:
     kind: GatewayKind
     gateway_id: str
     gateway: str
-    group: str
+    gateway_group: str
+    group: str  # of the connection
     connection: str
     subscription: str  # '' if unknown
     peer_ip: str
     azure_ip: str
     azure_ips: tuple[str, ...]  # every valid one, for prose
+    link: str  # Virtual WAN: the link connection
+    site_name: str  # local network gateway or VPN site
+    site_group: str
+    network: str
+    network_group: str
+    configured: Connection | None = None  # as it is now: its names are not checked, its values are
 
     @property
     def virtual_wan(self) -> bool:
         """Whether the gateway belongs to a virtual hub, which has its own commands."""
         return self.kind is GatewayKind.VIRTUAL_WAN
+
+    @property
+    def same_group(self) -> tuple[str, ...]:
+        """What is assumed of the connection's resource group: nothing if it is known."""
+        return () if self.configured is not None else (SAME_GROUP,)
+
+    @property
+    def same_site_group(self) -> tuple[str, ...]:
+        """The same of the site's."""
+        return () if self.configured is not None else (SAME_SITE_GROUP,)
 
     @property
     def peer(self) -> str:
@@ -93,25 +115,36 @@ def choose_words(names: Names) -> Words:
     kind = gateway_kind(names.gateway_id)
     subscription = after("subscriptions")
     subscription = subscription if _GUID.fullmatch(subscription) else ""
+    gateway_group = _name(after("resourcegroups"), "<resource-group>")
     group = _name(names.resource_group or after("resourcegroups"), "<resource-group>")
     named = after(kind.casefold())
     # A log without resource ids is filed under its own file name, which is the name of no gateway.
     given = names.gateway_name if named or names.gateway_name != parts[-1] else ""
     gateway = _name(given or named, "<gateway-name>")
-    whole = subscription and "<" not in group + gateway
+    whole = subscription and "<" not in gateway_group + gateway
     azure_ips = tuple(a for a in dict.fromkeys(_address(a) for a in names.azure_ips) if a)
     return Words(
         kind=kind,
-        gateway_id=f"/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Network/{kind}/{gateway}"
+        gateway_id=f"/subscriptions/{subscription}/resourceGroups/{gateway_group}/providers/Microsoft.Network/{kind}/{gateway}"
         if whole
         else "<gateway-resource-id>",
         gateway=gateway,
+        gateway_group=gateway_group,
         group=group,
         connection=_name(names.connection, "<connection-name>"),
         subscription=subscription,
         peer_ip=(_address(names.remote_ip) if names.peer_ip_is_known else "") or "<peer-public-ip>",
         azure_ip=azure_ips[0] if len(azure_ips) == 1 else "<azure-public-ip>",
         azure_ips=azure_ips,
+        link=_name(names.configured.link if names.configured else "", "<link-connection-name>"),
+        site_name=_name(
+            names.configured.site if names.configured else "",
+            "<vpn-site>" if kind is GatewayKind.VIRTUAL_WAN else "<local-network-gateway>",
+        ),
+        site_group=_name(names.configured.site_group, "<resource-group>") if names.configured else group,
+        network=_name(names.network, "<virtual-network>"),
+        network_group=_name(names.network_group, "<resource-group>") if names.network_group else gateway_group,
+        configured=names.configured,
     )
 
 

@@ -1,12 +1,14 @@
 """Words, Proposal, prefixes -> Command: what is typed on the peer's device.
 
 The syntax of each vendor is data: `data/peer_settings.json` (facts 06 4.5; from knowledge of the products, never run,
-so every command says for which versions it was written). The reader's device is not known: all vendors are offered.
+so every command says for which versions it was written). Where the inventory does not name
+the device, all vendors are offered.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from importlib.resources import files
@@ -37,16 +39,37 @@ class Vendor(StrEnum):
     STRONGSWAN = "strongSwan"
 
 
+_BRANDS = (
+    ("forti", (Vendor.FORTIOS,)),
+    ("palo", (Vendor.PAN_OS,)),
+    ("panos", (Vendor.PAN_OS,)),
+    ("asa", (Vendor.ASA,)),
+    ("ios", (Vendor.IOS_XE,)),
+    ("cisco", (Vendor.IOS_XE, Vendor.ASA)),
+    ("jun", (Vendor.JUNOS,)),
+    ("srx", (Vendor.JUNOS,)),
+    ("strongswan", (Vendor.STRONGSWAN,)),
+)
+"""(in the folded name of a device's maker or system, whose commands are meant); the first that holds."""
+
+
+def vendors(words: Words) -> tuple[Vendor, ...]:
+    """Return whose commands to offer: all, unless the inventory names a device that is known."""
+    said = re.sub(r"[^a-z]", "", words.configured.vendor.lower()) if words.configured is not None else ""
+    return next((found for brand, found in _BRANDS if brand in said), tuple(Vendor))
+
+
 def view(words: Words) -> tuple[Command, ...]:
     """Look at this tunnel, on every known device; read-only."""
     return tuple(
-        _write(vendor, words, _VENDORS[vendor]["view"], "None; it only reads.", "Not needed.") for vendor in Vendor
+        _write(vendor, words, _VENDORS[vendor]["view"], "None; it only reads.", "Not needed.")
+        for vendor in vendors(words)
     )
 
 
 def restart(words: Words) -> tuple[Command, ...]:
     """Restart only this tunnel, on every known device."""
-    return tuple(_restart(vendor, words) for vendor in Vendor)
+    return tuple(_restart(vendor, words) for vendor in vendors(words))
 
 
 def make_peer_initiate(vendor: str, names: Names | None = None) -> Command:
@@ -60,7 +83,7 @@ def make_peer_initiate(vendor: str, names: Names | None = None) -> Command:
 def propose(words: Words, phase: Phase, proposal: Proposal) -> tuple[Command, ...]:
     """Set the peer to `proposal`. A weak or unknown value becomes a placeholder; '' for PFS leaves PFS as it is."""
     found = []
-    for vendor in Vendor:
+    for vendor in vendors(words):
         lines = _proposal_lines(vendor, phase, proposal)
         if lines:
             effect = f"Changes what the device offers in phase {int(phase)}; it takes effect at the next negotiation."
@@ -86,7 +109,7 @@ def select(words: Words, site: Sequence[str], azure: Sequence[str]) -> tuple[Com
     }
     effect = "Changes the prefixes this device lets through the tunnel; it takes effect at the next negotiation."
     more = "Repeat it for every pair of prefixes." if len(site) > 1 or len(azure) > 1 else ""
-    for vendor in Vendor:
+    for vendor in vendors(words):
         lines = [_fill(line, values) for line in _VENDORS[vendor]["selectors"]]
         note = _VENDORS[vendor].get("change_note", "")
         found.append(_write(vendor, words, lines, effect, _UNDO_CHANGE, more, note))
@@ -100,7 +123,7 @@ def select_any(words: Words) -> tuple[Command, ...]:
         _write(
             vendor, words, _VENDORS[vendor]["any"], effect, _UNDO_CHANGE, "The tunnel is route-based on this device."
         )
-        for vendor in Vendor
+        for vendor in vendors(words)
         if "any" in _VENDORS[vendor]
     )
 

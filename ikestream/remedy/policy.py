@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Finding, OffersSource, Parameter
@@ -79,7 +79,14 @@ def cure_pfs(policy: Policy) -> Plan:
     commands = (
         *azure.check_connection(words),
         *peer.view(words),
-        *azure.set_policy(words, Phase.IPSEC, proposal, policy.agreed, present=not policy.default),
+        # The group is what this is about: where it is not known it is asked for, not kept as it is.
+        *azure.set_policy(
+            words,
+            Phase.IPSEC,
+            proposal if known else replace(proposal, group="unknown"),
+            policy.agreed,
+            present=not policy.default,
+        ),
         *peer.propose(
             words, Phase.IPSEC, Proposal(proposal.encryption, proposal.integrity, group if known else "<group>")
         ),

@@ -68,7 +68,10 @@ def _add_prefixes(words: Words, missing: tuple[str, ...]) -> tuple[Command, ...]
         "Every connection that uses this local network gateway gets these prefixes; the list is replaced, so it must be"
         " complete. Traffic to them then goes to this site."
     )
-    return azure.set_site(words, "--local-address-prefixes", " ".join(("<existing-prefixes>", *missing)), effect)
+    existing = networks(words.configured.prefixes) if words.configured is not None else ()
+    return azure.set_site(
+        words, "--local-address-prefixes", " ".join((*(existing or ("<existing-prefixes>",)), *missing)), effect
+    )
 
 
 def _prefixes(finding: Finding, parameter: Parameter) -> tuple[tuple[str, ...], tuple[str, ...]]:

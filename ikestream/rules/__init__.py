@@ -28,6 +28,7 @@ from ikestream.rules import (
     malformed_ike,
     nat_traversal_blocked,
     negotiation_stalled,
+    peer_address_mismatch,
     peer_disconnected,
     peer_not_responding,
     peer_stopped_responding,
@@ -70,6 +71,8 @@ RULES: tuple[Rule, ...] = (
     # The gateway explains what its tunnels say: peers that fall silent by the dozen, a takeover on a maintained host.
     gateway_maintenance.judge,
     gateway_failover.judge,
+    # A peer that went silent while its double calls: it says more than silence, and less than any refusal.
+    peer_address_mismatch.judge,
     # A peer that went silent leaves rekeys unanswered too, and Azure's later attempts.
     peer_stopped_responding.judge,
     # A side that cannot renew its keys gives the tunnel up with a delete.

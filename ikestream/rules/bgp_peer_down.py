@@ -3,7 +3,8 @@
 RouteDiagnosticLog says that the session to a peer's inner address fell. It is a fault of its own only if the tunnels
 stood 200 seconds before and after: BGP notices a dead tunnel after its hold time of 180 seconds, and then it is the
 symptom. A session that another instance holds to the same address is no loss. Which tunnel carries a session is not
-in the event (its layout is not published): it is told of the tunnel if only one was up, else of the gateway.
+in the event (its layout is not published): an inventory knows whose address it is; without one it is told of the tunnel
+if only one was up, else of the gateway.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
+from ikestream.inventory import Connections
+from ikestream.inventory.connections import NOTHING
 from ikestream.rules.gateway import drops, up_on
 from ikestream.times import SECOND
 from ikestream.tunnel import Gateway
@@ -33,14 +36,17 @@ class Fallen:
     remotes: tuple[str, ...]
     lines: tuple[IkeEvent, ...]
     crowd: bool  # every session of the gateway fell with it
+    owner: str = ""  # the tunnel whose inner address it is, as configured
 
     @property
     def remote(self) -> str:
         """The tunnel it belongs to, '' if that cannot be told."""
+        if self.owner:
+            return self.owner
         return self.remotes[0] if len(self.remotes) == 1 else ""
 
 
-def fallen(gateway: Gateway, now: int) -> tuple[Fallen, ...]:
+def fallen(gateway: Gateway, now: int, connections: Connections = NOTHING) -> tuple[Fallen, ...]:
     """Return the sessions that fell and were down for long enough, oldest first."""
     sessions: dict[str, list[IkeEvent]] = {}
     for _, event in sorted(gateway.marks.items()):
@@ -53,7 +59,10 @@ def fallen(gateway: Gateway, now: int) -> tuple[Fallen, ...]:
         up = back.at or 0 if back is not None else None
         if (now if up is None else up) < start + SETTLED:
             continue
-        tunnels = [t for t in gateway.tunnels.values() if t.known()]
+        inside = connections.inside(address)
+        owner = inside.remote if inside is not None and inside.remote in gateway.tunnels else ""
+        # Whose tunnel it is in is known, or any of them may have carried it.
+        tunnels = [gateway.tunnels[owner]] if owner else [t for t in gateway.tunnels.values() if t.known()]
         if any(drops(t, start - SETTLED, start + SETTLED) for t in tunnels):
             continue
         remotes = tuple(sorted(t.remote for t in tunnels if up_on(t, start)))
@@ -61,7 +70,8 @@ def fallen(gateway: Gateway, now: int) -> tuple[Fallen, ...]:
             continue
         together = {other for other, event, _ in falls if abs((event.at or 0) - start) <= TOGETHER}
         lines = (lost,) if back is None else (lost, back)
-        found.append(Fallen(address, start, up, remotes, lines, len(together) > 1 and len(together) == len(sessions)))
+        crowd = len(together) > 1 and len(together) == len(sessions)
+        found.append(Fallen(address, start, up, remotes, lines, crowd, owner))
     return tuple(found)
 
 

@@ -43,7 +43,7 @@ def drops(outlook: Outlook) -> tuple[Drop, ...]:
     over = [spell for spell in outlook.spells if not spell.up and spell.end is not None]
     if len(over) < FEWEST:
         return ()
-    idle = ended_on_demand(outlook.tunnel, outlook.timeline, outlook.times)
+    idle = ended_on_demand(outlook.tunnel, outlook.timeline, outlook.times, outlook.configured)
     found: list[Drop] = []
     for spell in over:
         if spell.end is None or (spell.leg, spell.start) in idle:

@@ -23,6 +23,8 @@ LOOK_BACK = 7 * DAY
 def advise(gateway: Gateway) -> Iterator[Advice]:
     """Yield one advice for each silence that was, or would be, too long."""
     heard = [gateway.heard[hour] for hour in sorted(gateway.heard)]
+    if not heard:  # a gateway that is only known by its configuration never had a feed
+        return
     gaps: list[tuple[int, int]] = []  # (when it ended, how long it was)
     for (_, last), following in zip(heard, [*heard[1:], None], strict=True):
         usual = max((length for ended, length in gaps if ended > last - LOOK_BACK), default=0)

@@ -19,6 +19,7 @@ from ikestream.events import IkeEvent, Kind, Proposal
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import POLICY_CODES, Negotiation
 from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
+from ikestream.rules.configured import assumed, outdates
 from ikestream.rules.offered import usable
 from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
 
@@ -66,11 +67,16 @@ def collect(situation: Situation, refused_at: int) -> Offers:
     azure = max((n for n in seen if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
     peer = max((n for n in seen if n.peer_ike), key=lambda n: (n.start, n.session), default=None)
     default = default_offers(situation.gateway.key, Phase.IKE, Role.INITIATOR)
-    offered, source = default, OffersSource.ASSUMED_DEFAULT
+    offered, source = assumed(situation, Phase.IKE, Role.INITIATOR)
+    if azure is not None and outdates(situation.configured, azure):
+        azure = None
     if azure is not None:
         whole = azure.azure_ike_cut and azure.azure_ike == default[: len(azure.azure_ike)]
         # A line cut in the middle lists only the beginning; where that is the default's beginning, so is the rest.
-        offered, source = (default, OffersSource.ASSUMED_DEFAULT) if whole else (azure.azure_ike, OffersSource.LOGGED)
+        if not whole:
+            offered, source = azure.azure_ike, OffersSource.LOGGED
+        elif offered != default:
+            offered, source = default, OffersSource.ASSUMED_DEFAULT
     sessions = tuple(n for n in (azure, peer) if n is not None)
     older = min((n.start for n in sessions), default=situation.until)
     stale = next(
@@ -91,6 +97,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
         told += (
             " Azure's offers are not (wholly) in this log; the documented default of this type of gateway is assumed."
         )
+    elif offers.source is OffersSource.CONFIGURED:
+        told += " Azure's offers are not in this log; compared is what the connection is configured to offer."
     cure = target(offers.azure, offers.peer, Phase.IKE, gateway_kind(situation.gateway.key))
     confidence = Confidence.HIGH
     if offers.stale is not None:
@@ -113,7 +121,7 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
 
 def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
     by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
-    assumed = offers.source is OffersSource.ASSUMED_DEFAULT
+    unsure = offers.source is OffersSource.ASSUMED_DEFAULT
     no_connection = Hypothesis(
         "The peer has no connection for this Azure address, or one for the other IKE version",
         Confidence.MEDIUM,
@@ -135,17 +143,22 @@ def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
         "Let the other side initiate once more and compare again.",
     )
     hypotheses = [no_connection] if by_peer else []
-    hypotheses += [custom] if assumed else []
-    hypotheses += [unprinted] if assumed else [unprinted, changed]
-    if assumed:
+    hypotheses += [custom] if unsure else []
+    hypotheses += [unprinted] if unsure else [unprinted, changed]
+    if unsure:
         told = (
             "Phase 1 was refused as a policy mismatch, although the peer's offer has a proposal in common with the documented "
             "default of this type of gateway; what Azure really offers is not in this log."
         )
         missing = "Azure's offer: read the policy of the connection, or let Azure initiate once."
     else:
+        whose = (
+            "what Azure is configured to offer and the peer's logged offer"
+            if offers.source is OffersSource.CONFIGURED
+            else "the two sides' logged offers"
+        )
         told = (
-            "Phase 1 was refused as a policy mismatch, although the two sides' logged offers have a proposal in common: "
+            f"Phase 1 was refused as a policy mismatch, although {whose} have a proposal in common: "
             "the printed algorithms are not the reason."
         )
         missing = "The peer's own log at the time and SPI given here says what it refused."
@@ -153,7 +166,7 @@ def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
         cause=Cause.IKE_POLICY_MISMATCH,
         confidence=Confidence.LOW,
         explanation=told,
-        action_on=ActionOn.PEER if by_peer else ActionOn.AZURE if assumed else ActionOn.UNKNOWN,
+        action_on=ActionOn.PEER if by_peer else ActionOn.AZURE if unsure else ActionOn.UNKNOWN,
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         peer_offers=offers.peer,

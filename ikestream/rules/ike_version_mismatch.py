@@ -2,14 +2,16 @@
 
 Azure's code for it is 13880, the notify is INVALID_MAJOR_VERSION. Most devices do not say it: a wrong version usually
 looks like silence, NO_PROPOSAL_CHOSEN or "no policy configured", and then it is a hypothesis of those causes. If an
-attempt of this outage got as far as an answered SA_INIT, both ends speak the same version.
+attempt of this outage got as far as an answered SA_INIT, both ends speak the same version. An inventory knows Azure's
+version: then a peer's SA_INIT on a connection that is IKEv1 is enough.
 """
 
 from __future__ import annotations
 
 from ikestream.episode import Situation
+from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding
-from ikestream.negotiation import Negotiation
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import disconnected_with, prove
 
 CODE = 13880
@@ -19,6 +21,10 @@ NOTIFY = "INVALID_MAJOR_VERSION"
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures name the version."""
     refused = [n for n in situation.newest if _refuses_version(n)]
+    version = situation.configured
+    ours = version.connection.protocol if version is not None else ""
+    if not refused and ours == "IKEv1":
+        return _by_configuration(situation)
     mark = disconnected_with(situation, frozenset({CODE}))
     if (not refused and mark is None) or any(n.depth >= 2 and not _refuses_version(n) for n in situation.failed):
         return None
@@ -30,9 +36,27 @@ def judge(situation: Situation) -> Finding | None:
         explanation=f"{told} the IKE version of the other side: one end is set to IKEv1, the other to IKEv2.",
         action_on=ActionOn.PEER,
         failed_step=FailedStep.SA_INIT,
-        missing_evidence="Which end has which version: the IKE protocol of the connection in Azure, and the peer's settings.",
+        missing_evidence=f"The peer's IKE version: the connection in Azure is set to {ours}."
+        if ours
+        else "Which end has which version: the IKE protocol of the connection in Azure, and the peer's settings.",
         code=CODE,
         evidence=prove(refused) or ((mark,) if mark is not None else ()),
+    )
+
+
+def _by_configuration(situation: Situation) -> Finding | None:
+    """The connection is set to IKEv1, and the peer calls with messages that exist in IKEv2 only."""
+    calls = [n for n in situation.newest if n.initiator is Initiator.PEER and Kind.SA_INIT_RECEIVED in n.kinds]
+    if not calls or any(n.depth >= 2 for n in situation.failed):
+        return None
+    return Finding(
+        cause=Cause.IKE_VERSION_MISMATCH,
+        confidence=Confidence.HIGH,
+        explanation="The peer calls with IKEv2 (SA_INIT), and the connection in Azure is set to IKEv1.",
+        action_on=ActionOn.PEER,
+        failed_step=FailedStep.SA_INIT,
+        code=next((c for n in calls for c in n.codes), None),
+        evidence=prove(calls),
     )
 
 

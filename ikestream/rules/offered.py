@@ -15,6 +15,8 @@ from ikestream.events import IkeEvent, Kind, Proposal, Selector
 from ikestream.finding import Mismatch, OffersSource, Parameter
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.offers import Phase, Role, default_offers, is_default
+from ikestream.rules.configured import assumed, outdates
+from ikestream.rules.configured import selectors as configured_selectors
 from ikestream.selectors import compare_selectors, ranges
 from ikestream.status import Outcome
 
@@ -81,18 +83,41 @@ def collect_offers(situation: Situation, refused: list[Negotiation], *, with_gro
     role = Role.INITIATOR if peer is None else Role.RESPONDER
     peer = peer or _newest(n for n in seen if n.peer_esp)
     key = situation.gateway.key
-    offered, source = default_offers(key, Phase.IPSEC, role), OffersSource.ASSUMED_DEFAULT
+    offered, source = assumed(situation, Phase.IPSEC, role)
+    if azure is not None and outdates(situation.configured, azure):
+        azure = None
+    elif (
+        azure is not None
+        and source is OffersSource.CONFIGURED
+        and not any(p.group for p in azure.azure_esp)
+        and set(azure.azure_esp) == set(without_group(offered))
+    ):
+        # The line prints no PFS; what is configured agrees with it and says it.
+        sessions = tuple(n for n in (azure, peer) if n is not None)
+        return _offers(offered, source, peer, sessions, with_group=with_group)
     if azure is not None and not _begins_default(azure, key):
         # Not the default: a custom policy, one and the same for both roles (facts 06 R3).
         offered, source = azure.azure_esp, OffersSource.LOGGED
     elif azure is not None and role is Role.INITIATOR and not _cut(azure, Kind.ESP_SENT):
         source = OffersSource.LOGGED
+    sessions = tuple(n for n in (azure, peer) if n is not None)
+    return _offers(offered, source, peer, sessions, with_group=with_group)
+
+
+def _offers(
+    offered: tuple[Proposal, ...],
+    source: OffersSource,
+    peer: Negotiation | None,
+    sessions: tuple[Negotiation, ...],
+    *,
+    with_group: bool,
+) -> Offers:
     return Offers(
         azure=offered if with_group else without_group(offered),
         source=source,
         peer=peer.peer_esp if peer and with_group else without_group(peer.peer_esp) if peer else (),
         whole=peer is None or not _cut(peer, Kind.ESP_RECEIVED),
-        sessions=tuple(n for n in (azure, peer) if n is not None),
+        sessions=sessions,
     )
 
 
@@ -125,6 +150,7 @@ class Selectors:
     peer_local: tuple[Selector, ...]
     peer_remote: tuple[Selector, ...]
     sessions: tuple[Negotiation, ...]
+    configured: bool = False  # whether Azure's are known from its configuration and not from a line
 
     @property
     def known(self) -> bool:
@@ -133,19 +159,19 @@ class Selectors:
 
     @property
     def disjoint(self) -> bool:
-        """Whether at one end nothing is common to both sides, so that no child SA is possible."""
-        return self.known and any(compare_selectors(a, p).disjoint for _, a, p in self._ends())
+        """Whether at one end nothing is common to both sides, so that no child SA is possible. One end may do: with
+        policy-based selectors Azure's configuration tells the peer's end and not its own."""
+        return any(compare_selectors(a, p).disjoint for _, a, p in self._ends())
 
     def _ends(self) -> tuple[tuple[Parameter, tuple[Selector, ...], tuple[Selector, ...]], ...]:
-        return (
+        ends = (
             (Parameter.LOCAL_SELECTORS, self.azure_local, self.peer_local),
             (Parameter.REMOTE_SELECTORS, self.azure_remote, self.peer_remote),
         )
+        return tuple(end for end in ends if end[1] and end[2])
 
     def mismatch(self) -> tuple[Mismatch, ...]:
         """Return the ends at which the two sides' ranges differ, as unions."""
-        if not self.known:
-            return ()
         return tuple(
             Mismatch(end, ranges(azure)[:MAX_RANGES], ranges(peer)[:MAX_RANGES])
             for end, azure, peer in self._ends()
@@ -175,14 +201,19 @@ def collect_selectors(situation: Situation, refused_at: int) -> Selectors:
     seen = usable(situation, refused_at)
     azure = _newest(n for n in seen if n.initiator is Initiator.AZURE and _first(n, Kind.TS_PROPOSED))
     peer = _newest(n for n in seen if n.initiator is Initiator.PEER and _first(n, Kind.TS_REQUESTED))
+    version = situation.configured
+    if azure is not None and outdates(version, azure):
+        azure = None
     ours = _first(azure, Kind.TS_PROPOSED) if azure else None
     theirs = _first(peer, Kind.TS_REQUESTED) if peer else None
+    local, remote = configured_selectors(version.connection) if version is not None else ((), ())
     return Selectors(
-        azure_local=ours.initiator_selectors if ours else (),
-        azure_remote=ours.responder_selectors if ours else (),
+        azure_local=ours.initiator_selectors if ours else local,
+        azure_remote=ours.responder_selectors if ours else remote,
         peer_local=theirs.responder_selectors if theirs else (),
         peer_remote=theirs.initiator_selectors if theirs else (),
         sessions=tuple(n for n in (azure, peer) if n is not None),
+        configured=version is not None and ours is None,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from ikestream.episode import FAILED, Episode
+from ikestream.inventory import Version
 from ikestream.negotiation import Initiator
 from ikestream.rules.ending import How, read, written_about
 from ikestream.status import Change, Outcome, State, Timeline
@@ -19,26 +20,34 @@ CYCLES = 2
 """Times it must have been seen."""
 
 
-def is_on_demand(tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Times) -> bool:
+def is_on_demand(
+    tunnel: Tunnel, timeline: Timeline, episode: Episode, times: Times, version: Version | None = None
+) -> bool:
     """Whether the legs that went down with `episode` are dialled on demand, and went down as such legs do."""
-    return ends_on_demand(tunnel, timeline, episode.start, times)
+    return ends_on_demand(tunnel, timeline, episode.start, times, version)
 
 
-def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times) -> bool:
-    """Whether the legs that went down at `at` are dialled on demand, and went down as such legs do."""
+def ends_on_demand(tunnel: Tunnel, timeline: Timeline, at: int, times: Times, version: Version | None = None) -> bool:
+    """Whether the legs that went down at `at` are dialled on demand, and went down as such legs do.
+
+    `version` is the connection as configured: a tag may say that it is, and then nobody has to see it first.
+    """
 
     began = [c for c in timeline.changes if c.state is State.DOWN and c.at == at]
     if not began or not all(_is_clean(tunnel, timeline, c, times) for c in began):
         return False  # as nearly always, and the rest is dear
-    dialled = ended_on_demand(tunnel, timeline, times)
+    dialled = ended_on_demand(tunnel, timeline, times, version)
     return all((c.leg, c.at) in dialled for c in began)
 
 
-def ended_on_demand(tunnel: Tunnel, timeline: Timeline, times: Times) -> frozenset[tuple[str, int]]:
+def ended_on_demand(
+    tunnel: Tunnel, timeline: Timeline, times: Times, version: Version | None = None
+) -> frozenset[tuple[str, int]]:
     """Return every (leg, instant) at which a leg that is dialled on demand went down as such legs do."""
+    least = 0 if version is not None and version.connection.on_demand else CYCLES
     clean = [c for c in timeline.changes if c.state is State.DOWN and _is_clean(tunnel, timeline, c, times)]
     cycles = Counter(c.leg for c in clean if (up := _next_up(timeline, c)) is not None and _calls(timeline, up))
-    return frozenset((c.leg, c.at) for c in clean if cycles[c.leg] >= CYCLES)
+    return frozenset((c.leg, c.at) for c in clean if cycles[c.leg] >= least)
 
 
 def _is_clean(tunnel: Tunnel, timeline: Timeline, down: Change, times: Times) -> bool:

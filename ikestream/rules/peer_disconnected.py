@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
+from ikestream.inventory import Mode
 from ikestream.rules.ending import LIFETIME_OR_DELETE, How, attempts_after, code, endings, evidence, reason, those
 
 
@@ -21,13 +22,16 @@ def judge(situation: Situation) -> Finding | None:
     told = "The tunnel was up; then the peer ended it"
     told += "." if those(shown, How.DELETED) else " (or its lifetime ended, which its age makes unlikely)."
     told += reason(shown) + " Neither end has tried and failed to bring it up since."
+    version = situation.configured
+    if version is not None and version.connection.mode is Mode.RESPONDER_ONLY:
+        told += " The connection is set to ResponderOnly: Azure waits for the peer to call."
     return Finding(
         cause=Cause.PEER_DISCONNECTED,
         confidence=Confidence.MEDIUM,
         explanation=told,
         action_on=ActionOn.PEER,
         failed_step=FailedStep.ESTABLISHED,
-        hypotheses=_HYPOTHESES,
+        hypotheses=_HYPOTHESES if version is None else _HYPOTHESES[:-1],
         missing_evidence="Why the peer ended it: its own log at this minute.",
         severity=Severity.WARNING,
         code=code(shown) or LIFETIME_OR_DELETE,

@@ -15,6 +15,7 @@ from ikestream.episode import Situation
 from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.negotiation import Initiator, Negotiation
+from ikestream.rules.peer_address_mismatch import lead
 from ikestream.rules.signature import closed_by_time, count, prove, timed_out
 from ikestream.status import Outcome
 
@@ -106,4 +107,6 @@ def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
         Confidence.LOW,
         "See that the peer lets UDP 500, UDP 4500 and ESP in from every public address of this gateway.",
     )
-    return (address, site, blocked) if changed else (site, address, blocked)
+    mistyped = lead(situation)
+    found = (address, site, blocked) if changed else (site, address, blocked)
+    return found if mistyped is None else (mistyped, *found)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Parameter
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource, Parameter
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare
 from ikestream.rules.offered import Offers, collect_offers, without_group
@@ -99,6 +99,8 @@ def _in_quick_mode(situation: Situation) -> Finding | None:
 
 def _finding(situation: Situation, refused: list[Negotiation], offers: Offers, compared: Comparison | None) -> Finding:
     mismatch = compared.mismatch if compared is not None else ()
+    # All else was agreed before, so if Azure's group is known the peer's is another one.
+    ours = tuple(dict.fromkeys(p.group for p in offers.azure)) if offers.source is OffersSource.CONFIGURED else ()
     renewal = any(rekeys(situation, n) for n in refused)
     told = (
         "The tunnel came up, because PFS is not negotiated with the first child SA; its renewal was refused although the same"
@@ -108,11 +110,13 @@ def _finding(situation: Situation, refused: list[Negotiation], offers: Offers, c
     )
     if mismatch:
         told += f" Azure takes PFS {'/'.join(mismatch[0].azure)}, the peer wants {'/'.join(mismatch[0].peer)}."
+    elif ours:
+        told += f" The log does not print the PFS groups. By its configuration Azure takes PFS {'/'.join(ours)}, so the peer wants another."
     else:
         told += " The log does not print the PFS groups; Azure's default offers none when Azure renews."
     return Finding(
         cause=Cause.PFS_MISMATCH,
-        confidence=Confidence.HIGH if mismatch else Confidence.MEDIUM,
+        confidence=Confidence.HIGH if mismatch or ours else Confidence.MEDIUM,
         explanation=told,
         action_on=ActionOn.BOTH,
         failed_step=FailedStep.REKEY if renewal else FailedStep.CHILD_SA,
@@ -131,6 +135,8 @@ def _finding(situation: Situation, refused: list[Negotiation], offers: Offers, c
         ),
         missing_evidence=""
         if mismatch
+        else "The peer's PFS group: read it in its phase 2 settings, it is not in this log."
+        if ours
         else "The PFS group: read it in the phase 2 settings of both ends, it is not in this log.",
         code=next((c for n in refused for c in n.codes if c in DH_CODES or c == POLICY_MATCH), POLICY_MATCH),
         evidence=prove(dict.fromkeys([*refused, *offers.sessions]), PROOF),

@@ -2,7 +2,8 @@
 
 On an active-active gateway a tunnel has two legs, one for each of Azure's addresses. Traffic still flows over the one
 that is up, and nobody notices until it goes, too. A leg is expected if it was up before; a leg that only ever failed
-was never set up at the peer, which is for the record. With no leg up it is an outage, and the outage is told.
+was never set up at the peer, which is for the record,
+unless an inventory shows that the gateway is active-active and the leg is expected. With no leg up it is an outage, and the outage is told.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def _lame(outlook: Outlook, *, expected: bool) -> Iterator[_Lame]:
     """Yield such times of at least `HOLD`, of legs that were up before (`expected`) or that never were."""
     states: dict[str, State] = {}
     missing: dict[str, Change] = {}
-    been_up: set[str] = set()
+    gateway = outlook.connections.gateway
+    # Up before, or in the inventory (facts 3.2).
+    been_up: set[str] = set(gateway.addresses if gateway is not None and gateway.active_active else ())
     found: list[_Lame] = []
     for change in outlook.timeline.changes:
         states[change.leg] = change.state
@@ -80,7 +83,7 @@ def _is_put_down(outlook: Outlook, down: Change) -> bool:
     about = written_about(outlook.tunnel, down, outlook.times.grace)
     if any(read(e) is How.REMOVED for e in about):
         return True
-    return ends_on_demand(outlook.tunnel, outlook.timeline, down.at, outlook.times)
+    return ends_on_demand(outlook.tunnel, outlook.timeline, down.at, outlook.times, outlook.configured)
 
 
 def _advice(outlook: Outlook, lame: _Lame, *, expected: bool) -> Advice:

@@ -119,8 +119,10 @@ def _explain(ended: list[Negotiation], selectors: Selectors, *, said: bool, stal
     else:
         told += "the negotiation ended right after the traffic selectors, as it does when the peer takes only its own"
     told += "."
-    if selectors.known and (found := selectors.differences()):
-        told += f" Compared with what Azure proposes: {found}."
+    if (selectors.known or selectors.configured) and (found := selectors.differences()):
+        told += (
+            f" Compared with what Azure {'is configured to propose' if selectors.configured else 'proposes'}: {found}."
+        )
         if stale is not None:
             told += " The configuration was written after one of them was logged, so it may be out of date."
     elif selectors.known:

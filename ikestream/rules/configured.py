@@ -1,0 +1,56 @@
+"""Situation -> what Azure holds by its configuration: the offers of either phase, and the selectors.
+
+An inventory says what Azure offers even if no line of the log does: a custom policy is one and the same for both roles,
+and without one the documented default is no assumption any more. What a line shows goes before it, because that is what
+was sent; unless the configuration was read anew after that line and is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+from ikestream.episode import Situation
+from ikestream.events import Proposal, Selector
+from ikestream.finding import OffersSource
+from ikestream.inventory import Connection, Version
+from ikestream.negotiation import Negotiation
+from ikestream.offers import Phase, Role, default_offers
+
+ANY = {4: Selector("0.0.0.0", "255.255.255.255"), 6: Selector("::", "ffff:" * 7 + "ffff")}  # noqa: S104 - nobody listens
+
+
+def assumed(situation: Situation, phase: Phase, role: Role) -> tuple[tuple[Proposal, ...], OffersSource]:
+    """Return what Azure offers where no line shows it, and how that is known: it is configured so, or the default."""
+    version = situation.configured
+    default = default_offers(situation.gateway.key, phase, role)
+    if version is None:
+        return default, OffersSource.ASSUMED_DEFAULT
+    custom = version.connection.ike if phase is Phase.IKE else version.connection.ipsec
+    return (default if custom is None else (custom,)), OffersSource.CONFIGURED
+
+
+def outdates(version: Version | None, logged: Negotiation) -> bool:
+    """Whether the connection was seen to be configured anew after these lines."""
+    return version is not None and version.since > logged.end
+
+
+def selectors(connection: Connection) -> tuple[tuple[Selector, ...], tuple[Selector, ...]]:
+    """Return what Azure proposes as its own side and as the peer's, () where the configuration alone does not tell.
+
+    Custom selectors are both; with policy-based selectors the site's prefixes are the peer's side, and Azure's own is
+    that of its virtual network, which no inventory lists. All else is any-to-any.
+    """
+    if connection.selectors:
+        return (
+            _ranges(p for pair in connection.selectors for p in pair.local),
+            _ranges(p for pair in connection.selectors for p in pair.remote),
+        )
+    if connection.policy_based:
+        return (), _ranges(connection.prefixes)
+    return (ANY[4],), (ANY[4],)
+
+
+def _ranges(prefixes: Iterable[str]) -> tuple[Selector, ...]:
+    networks = [ip_network(prefix) for prefix in prefixes]
+    return tuple(Selector(str(n.network_address), str(n.broadcast_address)) for n in networks)
