@@ -38,6 +38,8 @@ T = TypeVar("T")
 STORIES = [*FAULTS, *HEALTHY]
 RECORDS = 400
 """Of one story; what a week of a healthy tunnel says more is left out."""
+PATIENCE = 10
+"""Ticks in which a worker that wakes up must have made good what it owes, when nothing fails any more."""
 SKEW = 10 * SECOND
 """How far a worker's clock may be wrong, either way."""
 
@@ -283,8 +285,9 @@ class Simulation:
                 # After a day an incident that is over is forgotten, and nobody could tell that a message is old.
                 if self.world.random.random() < 0.3 or self.world.now > begun + 6 * HOUR:
                     run(self.running.pop(name))
-                    while name in self.monitors and self.monitors[name].owes:
-                        run(self.tick(name))
+                    for _ in range(PATIENCE):
+                        if name in self.monitors and self.monitors[name].owes:
+                            run(self.tick(name))
             self.world.now = max(self.world.now + TICK, min(due or 0, end))
 
 
