@@ -61,7 +61,6 @@ CLEAR = "        await self._clear(parcels, failed, seen)\n"
 DELIVER = "        await self._deliver(seen)\n"
 FEW = 24
 """The stories are short; a bound that they reach stands for the real one."""
-FORGET = "sent = dict(receipt.accepted); self._owed = {n: {i: v for i, v in o.items() if i in sent} for n, o in self._owed.items()}"
 EVICT = "del self.sessions[min(self.sessions, key=lambda k: min(self.sessions[k].events))]"
 PLANTED = {
     "forget the version of a document": Shortcut(
@@ -78,8 +77,8 @@ PLANTED = {
         "_deliver",
         (
             (
-                "            receipt = await sink.send(postings)\n",
-                "            for _, p in waiting:\n                p.left.discard(sink.name)\n            await self._commit(seen)\n            receipt = await sink.send(postings)\n",
+                "            receipt = await _send(sink, postings)\n",
+                "            for _, p in waiting:\n                p.left.discard(sink.name)\n            await self._commit(seen)\n            receipt = await _send(sink, postings)\n",
             ),
         ),
     ),
@@ -88,16 +87,6 @@ PLANTED = {
     ),
     "do not look again when marking is refused": Shortcut(
         monitor.Monitor, "_make_good", (("for sink in self._sinks:", "for sink in ():"),)
-    ),
-    "look again only at what is known to have come": Shortcut(
-        monitor.Monitor,
-        "_deliver",
-        (
-            (
-                "            if receipt.trouble:\n",
-                f"            {FORGET}\n            if receipt.trouble:\n",
-            ),
-        ),
     ),
     "advance past a gateway that failed": Shortcut(
         monitor.Monitor, "_clear", (("elif parcel.gateway not in self._unsure | failed:", "else:"),)
