@@ -1079,8 +1079,8 @@ def test_a_message_of_a_drill_says_so(authority: Authority, receiver: Receiver) 
 
 def test_the_emulator_refuses_what_the_table_would_lose(ingestion: Ingestion) -> None:
     good = orjson.loads(orjson.dumps(ROW))
-    assert ingestion.fits(good)
+    assert ingestion.fits(good, ingestion.streams[ingestion.stream])
     for wrong in ({"Attempts": "1"}, {"Drill": 1}, {"Legs": "[]"}, {"Summary": "x" * 70_000}, {"Unknown": None}):
-        assert not ingestion.fits(good | wrong)
-    assert not ingestion.fits({name: good[name] for name in list(good)[1:]})
+        assert not ingestion.fits(good | wrong, ingestion.streams[ingestion.stream])
+    assert not ingestion.fits({name: good[name] for name in list(good)[1:]}, ingestion.streams[ingestion.stream])
     assert typed("2026-01-01T00:00:00Z", "datetime")
