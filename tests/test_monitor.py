@@ -30,7 +30,7 @@ from tests.simulation import STORIES, Receiver, World, failing, reference, run, 
 from tests.streams import START
 from tests.test_together import fallen
 
-SEEDS = range(1_000)
+SEEDS = range(2_000)
 """`make soak` runs ten thousand and more."""
 A_TEST = 20
 """Seeds in one test, so that the workers of pytest share them."""
