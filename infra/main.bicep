@@ -315,18 +315,27 @@ module applicationInsights 'modules/application-insights.bicep' = {
   }
 }
 
+module plan 'modules/plan.bicep' = {
+  name: 'plan'
+  params: {
+    location: location
+    tags: tags
+    name: use.plan
+    isZoneRedundant: zoneRedundant
+  }
+}
+
 module app 'modules/app.bicep' = {
   name: 'app'
   params: {
     location: location
     tags: tags
     name: use.functionApp
-    planName: use.plan
+    planId: plan.outputs.id
     identityName: identities.outputs.appIdentityName
     storageAccountName: storage.outputs.name
     alwaysReadyInstances: alwaysReadyInstances
     instanceMemoryMB: instanceMemoryMB
-    isZoneRedundant: zoneRedundant
     subnetId: privateNetwork ? resourceId('Microsoft.Network/virtualNetworks/subnets', use.virtualNetwork, 'app') : ''
   }
   // Without its rights the app cannot read its own package; the network must stand before it joins.
@@ -402,8 +411,8 @@ module actionGroup 'modules/action-group.bicep' = if (isFirstRegion) {
   dependsOn: [incidentRow]
 }
 
-module alerts 'modules/alerts.bicep' = if (isFirstRegion) {
-  name: 'alerts'
+module incidentAlerts 'modules/incident-alerts.bicep' = if (isFirstRegion) {
+  name: 'incident-alerts'
   params: {
     location: workspaceFacts.outputs.location
     tags: tags
@@ -412,6 +421,19 @@ module alerts 'modules/alerts.bicep' = if (isFirstRegion) {
     identityId: identities.outputs.readerIdentityId
     actionGroupIds: concat(actionGroupIds, [resourceId('Microsoft.Insights/actionGroups', use.actionGroup)])
     frequency: alertFrequency
+  }
+  dependsOn: [actionGroup, workspaceTables, rolesOnWorkspace]
+}
+
+module monitorAlerts 'modules/monitor-alerts.bicep' = if (isFirstRegion) {
+  name: 'monitor-alerts'
+  params: {
+    location: workspaceFacts.outputs.location
+    tags: tags
+    prefix: prefix
+    workspaceId: workspaceFacts.outputs.id
+    identityId: identities.outputs.readerIdentityId
+    actionGroupIds: concat(actionGroupIds, [resourceId('Microsoft.Insights/actionGroups', use.actionGroup)])
   }
   dependsOn: [actionGroup, workspaceTables, rolesOnWorkspace]
 }

@@ -38,6 +38,7 @@ QUERIES = {
     str(p.relative_to(INFRA / "queries")): p.read_text(encoding="utf-8")
     for p in sorted((INFRA / "queries").rglob("*.kql"))
 }
+ALERTS = [INFRA / f"modules/{about}-alerts.bicep" for about in ("incident", "monitor")]
 WORKBOOK = json.loads((INFRA / "workbooks/ikestream.json").read_text(encoding="utf-8"))
 
 DIAGNOSIS, HEALTH = "IkeDiagnosis_CL", "IkeStreamHealth_CL"
@@ -97,7 +98,7 @@ def test_the_binder_sees_a_broken_query() -> None:
 
 def test_every_query_is_published_once() -> None:
     packed = (INFRA / "modules/query-pack.bicep").read_text(encoding="utf-8")
-    ruled = (INFRA / "modules/alerts.bicep").read_text(encoding="utf-8")
+    ruled = "".join(path.read_text(encoding="utf-8") for path in ALERTS)
     published = re.findall(r"loadTextContent\('\.\./queries/(.+?)'\)", packed + ruled)
     assert sorted(published) == sorted(QUERIES)
     for name, text in QUERIES.items():
@@ -110,17 +111,17 @@ def test_every_query_is_published_once() -> None:
 @cache
 def rules() -> dict[str, Rule]:
     """The alert rules as Bicep declares them, at the frequency that is the default."""
-    declared = bicep.read(INFRA / "modules/alerts.bicep").variables["rules"].value
+    declared = [bicep.read(path).variables["rules"].value for path in ALERTS]
     wanted = bicep.read(INFRA / "modules/alert-rules.bicep").variables["columns"].value
     default = bicep.read(INFRA / "main.bicep").parameters["alertFrequency"].value
-    assert declared is not None
+    assert None not in declared
     assert wanted is not None
     assert default is not None
     dimensions = {
         per: tuple(bicep.literal(n) for n in names.named_children) for per, names in bicep.members(wanted).items()
     }
     found = {}
-    for node in declared.named_children:
+    for node in (rule for listed in declared if listed for rule in listed.named_children):
         given = bicep.members(node)
         frequency = (
             bicep.literal(default)

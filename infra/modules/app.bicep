@@ -1,4 +1,4 @@
-// The Functions app on a Flex Consumption plan. It signs in everywhere with its identity.
+// The Functions app. It signs in everywhere with its identity.
 
 @description('Region.')
 param location string
@@ -9,8 +9,8 @@ param tags object
 @description('Name of the app.')
 param name string
 
-@description('Name of the plan.')
-param planName string
+@description('Resource id of the plan.')
+param planId string
 
 @description('Name of the identity.')
 param identityName string
@@ -24,9 +24,6 @@ param alwaysReadyInstances int
 @description('Memory of an instance in MB.')
 param instanceMemoryMB int
 
-@description('Whether instances are spread over the zones of the region.')
-param isZoneRedundant bool
-
 @description('Resource id of the subnet that the app joins; empty for none.')
 param subnetId string
 
@@ -36,21 +33,6 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' 
 
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageAccountName
-}
-
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
-  name: planName
-  location: location
-  tags: tags
-  kind: 'functionapp'
-  sku: {
-    name: 'FC1'
-    tier: 'FlexConsumption'
-  }
-  properties: {
-    reserved: true
-    zoneRedundant: isZoneRedundant
-  }
 }
 
 resource app 'Microsoft.Web/sites@2024-04-01' = {
@@ -65,7 +47,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     }
   }
   properties: {
-    serverFarmId: plan.id
+    serverFarmId: planId
     httpsOnly: true
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: {

@@ -26,31 +26,12 @@ var endpoints = [
   { group: 'namespace', target: eventHubsNamespaceId, zone: 'privatelink.servicebus.windows.net' }
 ]
 
-resource address 'Microsoft.Network/publicIPAddresses@2024-05-01' = {
-  name: '${name}-out'
-  location: location
-  tags: tags
-  sku: {
-    name: 'Standard'
-  }
-  properties: {
-    publicIPAllocationMethod: 'Static'
-  }
-}
-
-resource gateway 'Microsoft.Network/natGateways@2024-05-01' = {
-  name: '${name}-out'
-  location: location
-  tags: tags
-  sku: {
-    name: 'Standard'
-  }
-  properties: {
-    publicIpAddresses: [
-      {
-        id: address.id
-      }
-    ]
+module outbound 'outbound-address.bicep' = {
+  name: 'outbound-address'
+  params: {
+    location: location
+    tags: tags
+    name: '${name}-out'
   }
 }
 
@@ -70,7 +51,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
           addressPrefix: cidrSubnet(addressPrefix, 25, 0)
           defaultOutboundAccess: false
           natGateway: {
-            id: gateway.id
+            id: outbound.outputs.gatewayId
           }
           delegations: [
             {
