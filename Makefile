@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EMULATORS := $(VENV)/.emulators
 
-.PHONY: run dev test soak emulators lint format expectations fuzz clean
+.PHONY: run dev test soak bench emulators lint format expectations fuzz clean
 
 run: $(READY)
 	@$(BIN)/python -m ikestream diagnose ikestream/data/samples
@@ -22,6 +22,10 @@ SEEDS ?= 0:10000
 
 soak: $(READY)
 	$(BIN)/python -m tests.simulation $(SEEDS)
+
+# What each step costs beside decoding the JSON alone; BENCH="--grow 5000000" for the whole growth.
+bench: $(READY)
+	@$(BIN)/python -m tests.bench $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from ikestream.sinks import Posting, Receipt
 from ikestream.stores import Delete, Document, Put
 from ikestream.stores.memory import Memory
 from ikestream.times import MINUTE, TICK
-from tests.bench import latency
+from tests.bench import latency, stream
 
 TICKS = 80
 A_MONTH = 30 * 24 * 60 * MINUTE / (TICKS * TICK)
@@ -92,6 +92,27 @@ async def count(tunnels: int) -> Counter[str]:
                 await post(str(partition), again)
         await monitor.tick()
     return store.counts
+
+
+async def batch_of(records: int) -> Counter[str]:
+    """Return what one batch of so many records of one gateway asks of the store, and (`tick ..`) the tick that learns it.
+
+    The gateway is known already, and nothing is told.
+    """
+    store, now = Counted(), stream.START
+    monitor = Monitor(store, [Anything()], lambda: now, "worker")
+    bodies = list(stream.stream(2 * records, stream.PER_GATEWAY))
+    counted: Counter[str] = Counter()
+    for half in range(2):
+        some = bodies[half * len(bodies) // 2 : (half + 1) * len(bodies) // 2]
+        now += TICK
+        store.counts.clear()
+        deliveries = [Delivery("0", str(n), n, now, body) for n, body in enumerate(some, half * len(some))]
+        await inbox.post(store, sort(deliveries)[0])
+        counted = Counter(store.counts)
+        store.counts.clear()
+        await monitor.tick()
+    return counted + Counter({f"tick {name}": number for name, number in store.counts.items()})
 
 
 def main() -> int:
