@@ -11,7 +11,7 @@ from ikestream.advice import Advice
 from ikestream.changes import Changed, compare
 from ikestream.columns import SCHEMA_VERSION
 from ikestream.episode import Episode, Situation
-from ikestream.events import Proposal
+from ikestream.events import Category, IkeEvent, Proposal
 from ikestream.finding import TITLES, Advisory, Cause, Confidence, FailedStep, Finding, Remedy
 from ikestream.incident import TELLING, Row, Wanted
 from ikestream.inventory import Connections
@@ -128,7 +128,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
             for initiator, responder in _distinct(a.spis for a in behind.newest if any(a.spis))
         ],
         "Evidence": [
-            {"Time": when(e.at), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
+            {"Time": when(e.at), "SessionId": e.session or None, "Message": quote(e)}
             for e in finding.evidence[:MAX_EVIDENCE]
         ],
         "RelatedIncidents": [],
@@ -224,7 +224,7 @@ def want_bgp(gateway: Gateway, session: Fallen, scope: str, connections: Connect
         "Impact": "None" if resolved else "Degraded",
         "SessionIds": [],
         "IkeSpis": [],
-        "Evidence": [{"Time": iso(e.at or 0), "SessionId": None, "Message": cut(e.message)} for e in finding.evidence],
+        "Evidence": [{"Time": iso(e.at or 0), "SessionId": None, "Message": quote(e)} for e in finding.evidence],
         "RelatedIncidents": [],
         "DocLinks": list(cure.doc_links),
         "Drill": is_drill(gateway),
@@ -293,7 +293,7 @@ def want_together(gateway: Gateway, crowd: Together, scope: str) -> Wanted:
         "SessionIds": [],
         "IkeSpis": [],
         "Evidence": [
-            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
+            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": quote(e)}
             for e in finding.evidence
         ],
         "RelatedIncidents": [],
@@ -360,7 +360,7 @@ def want_advice(
         "SessionIds": _distinct(e.session for e in finding.evidence if e.session)[:MAX_LISTED],
         "IkeSpis": [],
         "Evidence": [
-            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": cut(e.message or e.text)}
+            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": quote(e)}
             for e in finding.evidence[:MAX_EVIDENCE]
         ],
         "RelatedIncidents": [],
@@ -400,6 +400,15 @@ def _commands(cure: Remedy) -> list[dict[str, str]]:
 
 def _hypotheses(finding: Finding) -> list[dict[str, str]]:
     return [{"Cause": h.cause, "Confidence": h.confidence.value, "Check": h.check} for h in finding.hypotheses]
+
+
+def quote(event: IkeEvent) -> str:
+    """Return what proves it in Azure's words: the line; of another category's record the operation and what it says."""
+    if event.category is Category.IKE:
+        return cut(event.message)
+    said = [event.name or event.kind.value]
+    said += [text for text in (event.message, event.text) if text and all(text not in other for other in said)]
+    return cut(": ".join(said))
 
 
 def cut(message: str) -> str:

@@ -777,3 +777,13 @@ def test_a_renewal_that_failed_offers_nothing_that_drops_the_tunnel_while_it_is_
         word in c.command for c in up.commands for word in ("Reset-", " clear", "logoff", "terminate", "update", "Set-")
     )
     assert "no reset" in up.fix
+
+
+@pytest.mark.parametrize("advisory", list(Advisory))
+def test_nothing_offered_while_the_tunnel_is_up_restarts_it(advisory: Advisory) -> None:
+    # Facts 06 4.5: a restart at the peer interrupts a tunnel that is up.
+    for names in (NAMES, WAN_NAMES, CONFIGURED):
+        restarts = {make_peer_initiate(vendor, names).command for vendor in Vendor}
+        offered = {c.command for c in cure(find(advisory), names).commands}
+        assert not offered & restarts
+        assert not any(c.startswith("Reset-") for c in offered)

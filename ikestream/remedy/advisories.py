@@ -1,4 +1,7 @@
-"""Advisory -> Steps and commands: what to do while the tunnel still works, at leisure."""
+"""Advisory -> Steps and commands: what to do while the tunnel still works, at leisure.
+
+A restart at the peer interrupts what is up, so no command here does one (facts 06 4.5).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ def restore_redundancy(_finding: Finding, words: Words, _agreed: Agreed) -> Plan
     steps = Steps(
         check="traffic still flows over the other leg. See which Azure address has no tunnel.",
         azure=NOTHING,
-        peer=f"the device needs a tunnel to each of {addresses}, with the same policy and key, and a firewall that lets both in.",
+        peer=f"the device needs a tunnel to each of {addresses}, with the same policy and key, and a firewall that lets both in."
+        " Restart only the tunnel to the address that is missing: the other one carries everything.",
         proof="every leg of the tunnel is up.",
     )
-    return steps, (*azure.list_ike_sas(words), *peer.view(words), *peer.restart(words))
+    return steps, (*azure.list_ike_sas(words), *peer.view(words))
 
 
 def mend_child(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
@@ -26,11 +30,11 @@ def mend_child(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     steps = Steps(
         check="IKE is up, but an IPsec security association is refused or not answered. Compare phase 2, PFS and selectors.",
         azure="nothing to change until the parameter is known.",
-        peer="read its log at the time of the refusal; it names what it did not accept.",
+        peer="read its log at the time of the refusal; it names what it did not accept. A restart of this tunnel takes down what"
+        " still works: only if nothing passes, or at a time that suits.",
         proof="the peer lists an IPsec security association for every pair of prefixes.",
     )
-    commands = (*azure.check_connection(words), *azure.list_ike_sas(words), *peer.view(words), *peer.restart(words))
-    return steps, commands
+    return steps, (*azure.check_connection(words), *azure.list_ike_sas(words), *peer.view(words))
 
 
 def renew_in_time(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:

@@ -100,6 +100,6 @@ _HYPOTHESES = (
     Hypothesis(
         "The peer has lost its IKE SA and drops what it does not know",
         Confidence.LOW,
-        "Restart only this tunnel at the peer.",
+        "See at the peer whether its IKE SA with Azure is older than this failure, younger, or gone.",
     ),
 )

@@ -61,15 +61,12 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
             continue
         held = streak.stood if streak.stood is not None else streak.last + SETTLED
         if streak.stood is None and streak.healed is not None:
-            continue  # the next attempt succeeded, or the leg went down at once
-        down = next((e.start for e in outlook.episodes if streak.first <= e.start <= streak.last + LEAD), None)
-        if down is not None and down <= held:
-            continue  # the outage says it
-        yield _advice(outlook, streak, held, down)
+            continue  # the next attempt succeeded, or the leg went down at once and the outage says it
+        yield _advice(outlook, streak, held)
 
 
-def _advice(outlook: Outlook, streak: Streak, held: int, down: int | None) -> Advice:
-    healed = streak.healed if down is None else min(down, streak.healed or down)
+def _advice(outlook: Outlook, streak: Streak, held: int) -> Advice:
+    healed = streak.healed
     latest = streak.last + outlook.times.child_lifetime
     end = latest if healed is None else healed
     if healed is None:
@@ -78,7 +75,7 @@ def _advice(outlook: Outlook, streak: Streak, held: int, down: int | None) -> Ad
             f" {moment(latest)} UTC at the latest (Azure's phase 2 lifetime is {outlook.times.child_lifetime // 1000:,} s),"
             " sooner if the peer's is shorter."
         )
-    elif streak.broken or down is not None:
+    elif streak.broken:
         follows = f" At {moment(healed)} UTC it went down."
     else:
         follows = f" At {moment(healed)} UTC an attempt succeeded."
@@ -106,7 +103,7 @@ def _advice(outlook: Outlook, streak: Streak, held: int, down: int | None) -> Ad
         impact=Impact.NONE,
         end=end,
         # Failing again this soon after a success it goes on.
-        settled=end if healed is None or streak.broken or down is not None else end + SETTLED,
+        settled=end if healed is None or streak.broken else end + SETTLED,
         by_absence=healed is None,
         resolution="Recovered" if healed is not None else "NotObserved",
         attempts=streak.count,
