@@ -45,6 +45,7 @@ class Outlook:
     episodes: tuple[Episode, ...]
     spells: tuple[Spell, ...]  # when its legs were up and down
     times: Times
+    now: int  # up to which everything has been read (ms)
     connections: Connections = NOTHING  # what is configured on the gateway
 
     @property
@@ -71,6 +72,7 @@ class Advice:
     past: str = ""  # the same once it is over, '' if it reads so already
     end: int | None = None
     settled: int = 0
+    due: int | None = None  # when time alone changes what it says, before its end
     by_absence: bool = False
     resolution: str = "Recovered"
     attempts: int = 0

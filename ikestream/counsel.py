@@ -26,8 +26,7 @@ def counsel(
     unheard = tunnel.last_seen + EXPECTED_LEG_AGE
     for advice in advise(outlook):
         over, due = decide(advice, now, read_to)
-        if due is not None:
-            deadlines.add(due)
+        deadlines.update(d for d in (due, advice.due) if d is not None)
         if now < advice.held:
             continue
         if not over and live:

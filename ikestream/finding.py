@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ikestream.events import IkeEvent, Proposal
+from ikestream.inventory import Connection
 
 
 class Cause(StrEnum):
@@ -84,7 +85,7 @@ TITLES: dict[Cause | Advisory, str] = {
     Advisory.SELECTORS_NARROWED: "it carries fewer prefixes than before",
     Advisory.FEED_SILENT: "the gateway has stopped writing logs",
     Advisory.CONNECTION_SILENT: "nothing was ever logged of a connection",
-    Advisory.CONFIGURATION_RISK: "its configuration will cost somebody a night",
+    Advisory.CONFIGURATION_RISK: "it works, and its configuration is a risk",
 }
 """What a cause means, as the end of the sentence 'The tunnel to ... is down: ...'."""
 
@@ -167,6 +168,16 @@ class Hypothesis:
     check: str
 
 
+class Risk(StrEnum):
+    """What may cost somebody a night although the tunnel works: what `ConfigurationRisk` names, the gravest first."""
+
+    OVERLAP = "two connections lead to the same prefixes"
+    NEVER_OFFERED = "the peer does not offer the custom policy"
+    ONE_ADDRESS = "the peer uses one of two addresses"
+    IKEV1 = "IKEv1 where IKEv2 would do"
+    DEFAULT_POLICY = "the default policy"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a rule concludes about one episode. `explanation` is one or two plain sentences."""
@@ -185,6 +196,8 @@ class Finding:
     severity: Severity = Severity.CRITICAL
     code: int | None = None  # Windows code that the verdict names
     evidence: tuple[IkeEvent, ...] = ()  # the lines that prove it, in event order
+    risks: tuple[Risk, ...] = ()
+    beside: tuple[Connection, ...] = ()  # other connections that it is about
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def look(
             standing = configured if configured is not None and configured.until is None else None
             tunnel.spells = spells(tunnel, timeline, found, times, standing)
             outlook = Outlook(
-                gateway, tunnel, timeline, recall(tunnel, timeline), found, tunnel.spells, times, connections
+                gateway, tunnel, timeline, recall(tunnel, timeline), found, tunnel.spells, times, now, connections
             )
             heard = now if read_to is None else min(now, read_to)
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)

@@ -5,7 +5,8 @@ A case is two files: `cases/<Cause>/<story>.log`, a saved log in any format the 
     {"story": ["2 to 4 lines a network engineer understands, and where the log's lines come from"],
      "expect": [{"Cause": "IkePolicyMismatch", ...}],    one object per incident, its last revision, oldest first
      "strangers": ["198.51.100.9"],                      addresses the tool does not judge; left out: none
-     "arguments": ["--peer", "198.51.100.7"]}            of the command line; left out: none
+     "arguments": ["--peer", "198.51.100.7"]}            of the command line; left out: none. The path after
+                                                         `--inventory` begins in `tests/`
 
 An object names only the columns that matter to the story. Three kinds of column hold sentences, which are not
 repeated here: in `Summary`, `Explanation`, `MissingEvidence` and `Fix` each listed phrase must occur, of
@@ -32,6 +33,7 @@ from typing import Any
 from ikestream import formats
 from ikestream.finding import Advisory
 from ikestream.incident import Row
+from ikestream.inventory import files
 from ikestream.replay import Tally, replay, replay_clockless
 
 CASES = Path(__file__).parent / "cases"
@@ -88,12 +90,14 @@ def diagnose(log: Path, arguments: Iterable[str] = ()) -> Verdict:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", action="append", default=[])
     parser.add_argument("--gateway", default="")
+    parser.add_argument("--inventory", action="append", default=[])
     options = parser.parse_args(list(arguments))
     tally = Tally()
+    known, missing = files.load(CASES.parent / path for path in options.inventory)
     last: dict[str, Row] = {}
     with formats.read([log], gateway=options.gateway) as saved:
         for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
-            for row in run(records, tally, frozenset(options.peer)):
+            for row in run(records, tally, frozenset(options.peer), known):
                 last[row["IncidentId"]] = row
     rows = [row for row in last.values() if row["Resolution"] not in RETRACTED]
     rows.sort(key=lambda row: (row["FirstSeen"] or "", row["GatewayName"], row["RemoteIP"]))
@@ -101,7 +105,7 @@ def diagnose(log: Path, arguments: Iterable[str] = ()) -> Verdict:
     named = {row["IncidentId"]: row["RemoteIP"] for row in rows}
     rows = [row | {"RelatedIncidents": sorted(named[i] for i in row["RelatedIncidents"] or ())} for row in rows]
     return Verdict(
-        tuple(rows), tuple(sorted(tally.strangers)), dict(tally.unread), tuple(str(p) for p in saved.problems)
+        tuple(rows), tuple(sorted(tally.strangers)), dict(tally.unread), (*map(str, saved.problems), *missing)
     )
 
 

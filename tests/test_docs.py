@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from ikestream import settings
-from ikestream.finding import Cause
+from ikestream.finding import Advisory, Cause
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -45,6 +45,11 @@ def test_every_cause_a_rule_can_name_is_explained_and_no_other() -> None:
     explained = first_column(block("causes", README.read_text(encoding="utf-8")))
     assert sorted(explained) == sorted(cause.value for cause in Cause)
     assert len(set(explained)) == len(explained)
+
+
+def test_every_advisory_is_explained_and_no_other() -> None:
+    explained = first_column(block("advisories", README.read_text(encoding="utf-8")))
+    assert sorted(explained) == sorted(advisory.value for advisory in Advisory)
 
 
 def test_every_setting_is_explained() -> None:

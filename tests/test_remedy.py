@@ -24,6 +24,7 @@ from ikestream.finding import (
     OffersSource,
     Parameter,
     Remedy,
+    Risk,
 )
 from ikestream.inventory import Connection
 from ikestream.offers import GatewayKind, Phase, Role, compare, custom_values, default_offers, weak, weak_values
@@ -236,6 +237,9 @@ def examples(cause: str) -> list[Finding]:
     if cause == "TrafficSelectorMismatch":
         wide = Mismatch(Parameter.LOCAL_SELECTORS, ("0.0.0.0/0",), ("10.1.0.0/16",))
         return [find(cause), find(cause, mismatch=SELECTORS), find(cause, mismatch=(wide,))]
+    if cause == "ConfigurationRisk":
+        other = replace(CONNECTION, name="to-bonn", site="lng-bonn", site_group="rg-bonn")
+        return [find(cause, risks=(risk,), beside=(other,)) for risk in Risk] + [find(cause, risks=tuple(Risk))]
     return [find(cause)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
 from ikestream.events import Proposal
@@ -146,6 +146,12 @@ def choose_words(names: Names) -> Words:
         network_group=_name(names.network_group, "<resource-group>") if names.network_group else gateway_group,
         configured=names.configured,
     )
+
+
+def at_site(words: Words, other: Connection) -> Words:
+    """Return the words for what is done to the site of another connection of the gateway."""
+    hole = "<vpn-site>" if words.virtual_wan else "<local-network-gateway>"
+    return replace(words, site_name=_name(other.site, hole), site_group=_name(other.site_group, "<resource-group>"))
 
 
 def write(side: ActionOn, tool: str, command: str, effect: str, undo: str, assumed: Iterable[str] = ()) -> Command:

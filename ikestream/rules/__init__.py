@@ -17,6 +17,7 @@ from ikestream.rules import (
     certificate_authentication_failed,
     child_sa_failing,
     configuration_changed,
+    configuration_risk,
     connection_mode_refused,
     feed_silent,
     flapping,
@@ -110,6 +111,8 @@ ADVISORIES: tuple[Advise, ...] = (
     rekey_collision.advise,
     # For the record.
     weak_cryptography.advise,
+    # What nobody sees in a log.
+    configuration_risk.advise,
 )
 
 OF_GATEWAYS: tuple[AdviseGateway, ...] = (feed_silent.advise, unknown_peer.advise)
