@@ -6,6 +6,10 @@ lets it touch nothing. The order of sets is fixed, so that equal facts are equal
 
 One object that stands in several places stays one: a negotiation is written once and named by its number, because
 what is known of it is looked up by identity.
+
+Nearly all there is to write are events. One is a list of its fields in order, which orjson writes by itself (a newer
+version adds fields at the end only), and a session or negotiation remembers its text: of a tunnel that is tried again and again
+most has not changed since it was last written.
 """
 
 from __future__ import annotations
@@ -15,12 +19,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast, get_args, get_origin, get_type_hints
 
 import orjson
 
-from ikestream.events import IkeEvent
+from ikestream.events import Category, Direction, IkeEvent, Kind, Proposal, Selector
 from ikestream.negotiation import Negotiation
 from ikestream.session import EventKey, Session, identify
 
@@ -42,16 +47,20 @@ class _Table:
     """The negotiations of one document, each written once."""
 
     def __init__(self) -> None:
-        self.written: list[Any] = []
+        self.written: list[orjson.Fragment] = []
         self.read: list[Negotiation] = []
-        self._numbers: dict[tuple[str, tuple[IkeEvent, ...]], int] = {}
+        self._numbers: dict[bytes, int] = {}
 
     def number(self, negotiation: Negotiation) -> int:
-        key = (negotiation.session, negotiation.events)
-        known = self._numbers.get(key)
+        """Return the number of a negotiation; of two that are equal, both are one from now on."""
+        text = negotiation.written
+        if text is None:
+            rows = [_fields_of(event) for event in negotiation.events]
+            text = negotiation.written = orjson.dumps([negotiation.session, rows])
+        known = self._numbers.get(text)
         if known is None:
-            known = self._numbers[key] = len(self.written)
-            self.written.append([negotiation.session, [_EVENT[0](e, self) for e in negotiation.events]])
+            known = self._numbers[text] = len(self.written)
+            self.written.append(orjson.Fragment(text))
         return known
 
 
@@ -67,7 +76,7 @@ def unpack(body: bytes, hint: object) -> Any:
     try:
         document = orjson.loads(zlib.decompress(body))
         table = _Table()
-        table.read = [Negotiation(s, [_EVENT[1](e, table) for e in events]) for s, events in document["n"]]
+        table.read = [Negotiation(s, map(_load_event, events)) for s, events in document["n"]]
         return _coder(hint)[1](document["v"], table)
     except (zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError) as bad:
         raise BadState(f"not this program's state: {type(bad).__name__}") from None
@@ -87,6 +96,8 @@ def _coder(hint: Any) -> tuple[Dump, Load]:
         return (lambda v, t: t.number(v)), (lambda v, t: t.read[v])
     if hint is Session:
         return _dump_session, _load_session
+    if hint is IkeEvent:
+        return (lambda v, _: _fields_of(v)), (lambda v, _: _load_event(v))
     if origin is dict:
         return _mapping(*arguments)
     if origin in (list, set, frozenset) or (origin is tuple and arguments[1:] == (...,)):
@@ -144,14 +155,52 @@ def _mapping(key: Any, value: Any) -> tuple[Dump, Load]:
     )
 
 
-def _dump_session(session: Session, table: _Table) -> Any:
-    return [session.crowded, [_EVENT[0](event, table) for _, event in sorted(session.events.items())]]
+def _dump_session(session: Session, _table: _Table) -> Any:
+    if session.written is None:
+        rows = [_fields_of(event) for _, event in sorted(session.events.items())]
+        session.written = orjson.dumps([session.crowded, rows])
+    return orjson.Fragment(session.written)
 
 
-def _load_session(written: Any, table: _Table) -> Session:
-    crowded, events = written
-    found = [_EVENT[1](event, table) for event in events]
-    return Session({identify(event): event for event in found}, crowded)
+def _load_session(written: Any, _table: _Table) -> Session:
+    crowded, rows = written
+    return Session({identify(event): event for event in map(_load_event, rows)}, crowded)
+
+
+_fields_of: Callable[[IkeEvent], tuple[Any, ...]] = attrgetter(*(f.name for f in fields(IkeEvent)))
+_KINDS = {member.value: member for member in Kind}
+_CATEGORIES = {member.value: member for member in Category}
+_DIRECTIONS = {member.value: member for member in Direction}
+
+
+def _load_event(row: list[Any] | dict[str, Any]) -> IkeEvent:
+    if isinstance(row, dict):  # format 1, by name
+        return cast("IkeEvent", _record(IkeEvent)[1](row, _Table()))
+    # By position and by hand: every record that arrives is written and read once. Missing are only fields of newer versions.
+    (
+        at,
+        gateway,
+        kind,
+        message,
+        category,
+        instance,
+        session,
+        remote,
+        remote_port,
+        local,
+        local_port,
+        direction,
+        *more,
+    ) = row
+    i_spi, r_spi, tunnel_id, ts_id, auth, proposals, initiator, responder, *rest = more
+    return IkeEvent(
+        at, gateway, _KINDS[kind], message, _CATEGORIES[category], instance, session, remote, remote_port, local, local_port,
+        _DIRECTIONS[direction], i_spi, r_spi, tunnel_id, ts_id, auth,
+        tuple([Proposal(**p) for p in proposals]) if proposals else (),
+        tuple([Selector(**s) for s in initiator]) if initiator else (),
+        tuple([Selector(**s) for s in responder]) if responder else (),
+        *rest,
+    )  # fmt: skip
 
 
 def _record(kind: type[DataclassInstance]) -> tuple[Dump, Load]:
@@ -188,6 +237,3 @@ def _hints(kind: type) -> dict[str, Any]:
     from ikestream.together import Together
 
     return get_type_hints(kind, localns={"History": History, "Change": Change, "Together": Together})
-
-
-_EVENT = _record(IkeEvent)

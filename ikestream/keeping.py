@@ -55,9 +55,11 @@ Outbox = Mapping[Scope, list[Pending]]
 def pack(estate: Estate, outbox: Outbox, key: str, remotes: Iterable[str]) -> dict[str, bytes | None]:
     """Return row -> document of these `remotes` of a gateway, `ITSELF` among them if asked for; None: not kept any more."""
     gateway = estate.gateways[key]
-    owned: dict[str, dict[str, int]] = {}
+    remotes = list(remotes)
+    owned: dict[str, dict[str, int]] = {remote: {} for remote in remotes}
     for session, (first, remote) in gateway.owners.items():
-        owned.setdefault(remote, {})[session] = first
+        if remote in owned:
+            owned[remote][session] = first
     packed: dict[str, bytes | None] = {}
     for remote in remotes:
         scope = Scope(key, remote)
@@ -67,7 +69,7 @@ def pack(estate: Estate, outbox: Outbox, key: str, remotes: Iterable[str]) -> di
             left = {s: owner for s, owner in gateway.owners.items() if owner[1] not in gateway.tunnels}
             packed[remote] = codec.pack(GatewayDocument(bare, ledger, pending, left, due), GatewayDocument)
         elif (tunnel := gateway.tunnels.get(remote)) is not None:
-            document = TunnelDocument(tunnel, ledger, pending, owned.get(remote, {}), due)
+            document = TunnelDocument(tunnel, ledger, pending, owned[remote], due)
             packed[remote] = codec.pack(document, TunnelDocument)
         else:
             packed[remote] = None

@@ -36,8 +36,8 @@ from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, U
 from ikestream.tick import conclude
 from ikestream.times import BUDGET, LEASE, LEASE_LEFT, PARKED, SECOND, STANDBY
 
-FORMAT = 1
-"""Of what is kept. Who meets a higher one touches nothing: what newer code wrote stays as it is."""
+FORMAT = 2
+"""Of what is kept. Who meets a higher one touches nothing: what newer code wrote stays as it is. 1 wrote events by name."""
 RULES = 1
 """Counts up when verdicts change: of two versions that run side by side only the newer one tells."""
 

@@ -37,6 +37,7 @@ class Session:
 
     events: dict[EventKey, IkeEvent] = field(default_factory=dict)
     crowded: bool = False
+    written: bytes | None = field(default=None, compare=False, repr=False)  # as `codec` wrote it
     _view: tuple[Negotiation, ...] | None = None
 
     def add(self, event: IkeEvent) -> bool:
@@ -51,21 +52,21 @@ class Session:
             if len(self.events) > MAX_EVENTS_PER_SESSION:  # more facts a minute than any exchange has: its ends stay
                 ordered, half = sorted(self.events), MAX_EVENTS_PER_SESSION // 4
                 self.events = {key: self.events[key] for key in ordered[:half] + ordered[-half:]}
-        self._view = None
+        self._view = self.written = None
         return True
 
     def drop(self, keys: Iterable[EventKey]) -> None:
         """Forget records, because what they prove was folded."""
         for key in keys:
             self.events.pop(key, None)
-        self._view = None
+        self._view = self.written = None
 
     def negotiations(self, session: str) -> tuple[Negotiation, ...]:
         """Return the negotiations in order of start."""
         if self._view is None:
             split = _split_by_gap if not session.startswith(SESSIONLESS) else _split_by_spi
             if self.crowded:
-                self.events = _thin_out(self.events)
+                self.events, self.written = _thin_out(self.events), None
             ordered = sorted(self.events.values(), key=lambda e: (e.at or 0, RANK[e.kind], e.message))
             self._view = tuple(Negotiation(session, group) for group in split(ordered))
         return self._view

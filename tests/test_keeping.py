@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from random import Random
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ikestream import keeping
+from ikestream import codec, keeping
 from ikestream.batch import Delivery, learn
 from ikestream.estate import Estate
-from ikestream.events import Record
+from ikestream.events import Direction, IkeEvent, Kind, Proposal, Record, Selector
 from ikestream.incident import Row
 from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Story, post
 from ikestream.tick import tell
@@ -65,3 +67,30 @@ def test_starting_over_changes_nothing_in_a_story(story: Callable[[Lab], Story])
     deliveries = post(story(Lab(3)).records, random, Feed())
 
     assert told(run(deliveries, random)) == told(run(deliveries, None))
+
+
+def test_events_that_the_first_format_wrote_by_name_still_read() -> None:
+    event = IkeEvent(
+        1_772_445_600_000,
+        "/SUBSCRIPTIONS/S",
+        Kind.IKE_RECEIVED,
+        "a line",
+        session="8c0d11aa-0000-4000-8000-000000000000",
+        direction=Direction.RECEIVED,
+        proposals=(Proposal("AES256", "SHA256", "DHGroup14"),),
+        responder_selectors=(Selector("10.0.0.0", "10.0.0.255", protocol=6),),
+        cut=True,
+    )
+    by_name = {
+        "at": 1_772_445_600_000,
+        "gateway": "/SUBSCRIPTIONS/S",
+        "kind": "IKE proposals received",
+        "message": "a line",
+        "session": "8c0d11aa-0000-4000-8000-000000000000",
+        "direction": "RECEIVED",
+        "proposals": [{"encryption": "AES256", "integrity": "SHA256", "group": "DHGroup14"}],
+        "responder_selectors": [{"start": "10.0.0.0", "end": "10.0.0.255", "protocol": 6}],
+        "cut": True,
+    }
+    assert codec.unpack(zlib.compress(orjson.dumps({"n": [], "v": [by_name]})), list[IkeEvent]) == [event]
+    assert codec.unpack(codec.pack([event], list[IkeEvent]), list[IkeEvent]) == [event]
