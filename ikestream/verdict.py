@@ -293,8 +293,7 @@ def want_together(gateway: Gateway, crowd: Together, scope: str) -> Wanted:
         "SessionIds": [],
         "IkeSpis": [],
         "Evidence": [
-            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": quote(e)}
-            for e in finding.evidence
+            {"Time": iso(e.at or 0), "SessionId": e.session or None, "Message": quote(e)} for e in finding.evidence
         ],
         "RelatedIncidents": [],
         "DocLinks": list(cure.doc_links),

@@ -50,6 +50,7 @@ class Gathered:
     connections: dict[str, Resource] = field(default_factory=dict)
     sites: dict[str, Resource] = field(default_factory=dict)  # local network gateways, VPN sites and their links
     links: dict[str, Resource] = field(default_factory=dict)  # Virtual WAN's connections
+    addresses: dict[str, Resource] = field(default_factory=dict)  # public ones
     other: int = 0  # resources of other kinds
 
     def __bool__(self) -> bool:
@@ -72,6 +73,11 @@ class Gathered:
                 for part in _items(plain, inner):
                     self.add(part)
 
+    def hidden_addresses(self, key: str) -> list[str]:
+        """Return the ids of the public addresses of a gateway that does not say itself which they are."""
+        r = self.gateways[key]
+        return [] if _said_addresses(r) else [public for c in _items(r, "ipConfigurations") if (public := _public(c))]
+
     def _place(self, parts: list[str]) -> dict[str, Resource] | None:
         types = parts[parts.index("microsoft.network") + 1 :: 2] if "microsoft.network" in parts else []
         match types:
@@ -83,6 +89,8 @@ class Gathered:
                 return self.sites
             case ["vpngateways", "vpnconnections"]:
                 return self.links
+            case ["publicipaddresses"]:
+                return self.addresses
         return None
 
 
@@ -95,7 +103,7 @@ def flatten(resource: Resource) -> dict[str, Any]:
 
 def put_together(gathered: Gathered) -> tuple[tuple[Listing, ...], tuple[str, ...]]:
     """Return every gateway with its connections, and one line for everything that is missing."""
-    gateways = {key: _gateway(r) for key, r in gathered.gateways.items() if _is_vpn(r)}
+    gateways = {key: _gateway(r, gathered) for key, r in gathered.gateways.items() if _is_vpn(r)}
     others = gathered.gateways.keys() - gateways.keys()  # ExpressRoute
     found: dict[str, list[Connection]] = {key: [] for key in gateways}
     missing: list[str] = []
@@ -111,7 +119,7 @@ def put_together(gathered: Gathered) -> tuple[tuple[Listing, ...], tuple[str, ..
     for r in gathered.connections.values():
         if _text(r, "connectionType") not in ("", "IPsec", "Vnet2Vnet"):
             continue
-        one, two = (_reference(r.get(f"virtualNetworkGateway{n}")) for n in (1, 2))
+        one, two = (reference(r.get(f"virtualNetworkGateway{n}")) for n in (1, 2))
         if not one:
             missing.append(f"connection {_shown(r)} names no gateway")
             continue
@@ -134,17 +142,17 @@ def _is_vpn(r: Resource) -> bool:
     return _text(r, "gatewayType").lower() in ("", "vpn")
 
 
-def _gateway(r: Resource) -> VpnGateway:
+def _gateway(r: Resource, gathered: Gathered) -> VpnGateway:
     bgp = _object(r, "bgpSettings")
     clients = _object(r, "vpnClientConfiguration")
     virtual_wan = "/vpngateways/" in _text(r, "id").lower()
-    subnets = [_reference(flatten(c).get("subnet")) for c in _items(r, "ipConfigurations")]
+    subnets = [reference(flatten(c).get("subnet")) for c in _items(r, "ipConfigurations")]
     subnet = next((s for s in subnets if "/virtualnetworks/" in s.lower()), "")
     return VpnGateway(
         id=_text(r, "id"),
         name=_text(r, "name") or _text(r, "id").rpartition("/")[2],
         resource_group=_group(_text(r, "id")),
-        addresses=_own_addresses(r),
+        addresses=_own_addresses(r, gathered),
         active_active=virtual_wan or r.get("activeActive") is True or r.get("active") is True,
         policy_based=_text(r, "vpnType").lower() == "policybased",
         p2s=bool(_texts(_object(clients, "vpnClientAddressPool"), "addressPrefixes")),
@@ -155,7 +163,21 @@ def _gateway(r: Resource) -> VpnGateway:
     )
 
 
-def _own_addresses(r: Resource) -> tuple[str, ...]:
+def _own_addresses(r: Resource, gathered: Gathered) -> tuple[str, ...]:
+    found = _said_addresses(r)
+    if not found:  # a gateway may name its public addresses and not say them
+        names = (_public(c).lower() for c in _items(r, "ipConfigurations"))
+        texts = (_text(gathered.addresses.get(name, {}), "ipAddress") for name in names)
+        found = tuple(dict.fromkeys(a for a in map(_address, texts) if a))
+    return found
+
+
+def _public(configuration: Resource) -> str:
+    plain = flatten(configuration)
+    return reference(plain.get("publicIPAddress") or plain.get("publicIpAddress"))
+
+
+def _said_addresses(r: Resource) -> tuple[str, ...]:
     peerings = _items(_object(r, "bgpSettings"), "bgpPeeringAddresses")
     texts = [a for p in peerings for a in _texts(p, "tunnelIpAddresses")]
     # Of Virtual WAN each instance has a private one, too.
@@ -172,9 +194,9 @@ def _bgp_addresses(bgp: Resource) -> tuple[str, ...]:
 
 
 def _to_site(r: Resource, gathered: Gathered, missing: list[str]) -> list[Connection]:
-    reference = r.get("localNetworkGateway2")
-    site_id = _reference(reference)
-    inside = flatten(reference) if isinstance(reference, dict) else {}
+    named = r.get("localNetworkGateway2")
+    site_id = reference(named)
+    inside = flatten(named) if isinstance(named, dict) else {}
     site = gathered.sites.get(site_id.lower(), inside)
     remote, fqdn = _address(_text(site, "gatewayIpAddress")), _text(site, "fqdn")
     if not remote and not fqdn:
@@ -201,7 +223,7 @@ def _to_gateway(r: Resource, other_id: str, gathered: Gathered, missing: list[st
     """Of two virtual networks: one tunnel for each public address of the other gateway."""
     other = gathered.gateways.get(other_id.lower(), {})
     bgp = _object(other, "bgpSettings")
-    remotes = _own_addresses(other)
+    remotes = _own_addresses(other, gathered)
     if not remotes:
         missing.append(
             f"connection {_shown(r)}: the addresses of the other gateway {other_id.rpartition('/')[2]} are not given"
@@ -222,7 +244,7 @@ def _to_gateway(r: Resource, other_id: str, gathered: Gathered, missing: list[st
 
 def _links(r: Resource, gathered: Gathered, missing: list[str]) -> list[Connection]:
     """Of Virtual WAN: one tunnel for each link; a connection without links has its settings itself."""
-    site_id = _reference(r.get("remoteVpnSite"))
+    site_id = reference(r.get("remoteVpnSite"))
     site = gathered.sites.get(site_id.lower(), {})
     common: dict[str, Any] = {
         "site": site_id.rpartition("/")[2],
@@ -233,7 +255,7 @@ def _links(r: Resource, gathered: Gathered, missing: list[str]) -> list[Connecti
     found = []
     for part in _items(r, "vpnLinkConnections") or [{}]:
         link = flatten(part)
-        link_id = _reference(link.get("vpnSiteLink"))
+        link_id = reference(link.get("vpnSiteLink"))
         at = gathered.sites.get(link_id.lower(), site if not link_id else {})
         remote, fqdn = _address(_text(at, "ipAddress")), _text(at, "fqdn")
         if not remote and not fqdn:
@@ -367,7 +389,8 @@ def _tag(r: Resource, name: str) -> str:
     return value.strip()[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def _reference(value: object) -> str:
+def reference(value: object) -> str:
+    """Return the id that one resource names another by, '' if it names none."""
     return _text(value, "id") if isinstance(value, dict) else value if isinstance(value, str) else ""
 
 
