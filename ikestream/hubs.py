@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -33,19 +36,29 @@ def add_sign_in(parser: Any, *, required: bool) -> None:
         metavar="FILE",
         help="a file that holds a connection string of the namespace, or - for standard input",
     )
+    how.add_argument(
+        "--connection-string-env",
+        metavar="VARIABLE",
+        help="the environment variable that holds one, such as IkeStreamHub",
+    )
 
 
-def read_connection_string(file: str | None) -> str:
-    """Return what the file holds, '' without one. Raises `Failed`, which never says what it holds."""
-    if file is None:
+def read_connection_string(options: argparse.Namespace) -> str:
+    """Return what the file or the variable holds, '' without one. Raises `Failed`, which never says what it holds."""
+    file, variable = options.connection_string_file, options.connection_string_env
+    if file is None and variable is None:
         return ""
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as failed:
-        raise Failed(f"the connection string cannot be read: {type(failed).__name__}") from None
+    if file is None:
+        text, where = os.environ.get(variable, ""), f"the variable {variable}"
+    else:
+        where = "the file"
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as failed:
+            raise Failed(f"the connection string cannot be read: {type(failed).__name__}") from None
     text = text.strip()
     if not text.lower().startswith("endpoint=sb://") or "sharedaccesskey=" not in text.lower() or "\n" in text:
-        raise Failed("the file must hold one Event Hubs connection string: it begins with Endpoint=sb://")
+        raise Failed(f"{where} must hold one Event Hubs connection string: it begins with Endpoint=sb://")
     return text
 
 
@@ -65,6 +78,8 @@ class Hubs:
         self._namespace, self._connection_string = namespace, connection_string
         self._senders: dict[str, EventHubProducerClient] = {}
         self._signed_in: AsyncTokenCredential | None = None
+        # What the SDK has to say comes back as an exception, too, and is said on one line: not also on many.
+        logging.getLogger("azure").addHandler(logging.NullHandler())
 
     async def reader(self, opened: AsyncExitStack, hub: str, consumer_group: str) -> EventHubConsumerClient:
         """Return a client that reads `hub`, and owns none of its partitions."""
@@ -76,7 +91,7 @@ class Hubs:
             )
         else:
             client = EventHubConsumerClient(
-                self._namespace, hub, consumer_group, await self._identity(opened), retry_total=RETRIES
+                self._namespace, hub, consumer_group, await self.identity(opened), retry_total=RETRIES
             )
         return await opened.enter_async_context(client)
 
@@ -110,11 +125,11 @@ class Hubs:
                     self._connection_string, eventhub_name=hub, retry_total=RETRIES
                 )
             else:
-                client = EventHubProducerClient(self._namespace, hub, await self._identity(opened), retry_total=RETRIES)
+                client = EventHubProducerClient(self._namespace, hub, await self.identity(opened), retry_total=RETRIES)
             self._senders[hub] = await opened.enter_async_context(client)
         return self._senders[hub]
 
-    async def _identity(self, opened: AsyncExitStack) -> AsyncTokenCredential:
+    async def identity(self, opened: AsyncExitStack) -> AsyncTokenCredential:
         """Return whoever is signed in: a user, or the identity of the machine."""
         if self._signed_in is None:
             from azure.identity.aio import DefaultAzureCredential

@@ -140,7 +140,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status: 0, or 2 with one line if a hub cannot be read or sent to."""
     errors, out = Screen(stderr=True), Screen()
     try:
-        connection_string = read_connection_string(options.connection_string_file)
+        connection_string = read_connection_string(options)
         wanted = Wanted(
             options.namespace, connection_string, options.source, options.consumer_group, options.to, options.reason,
             options.since, options.until, dict(options.after), options.dry_run,

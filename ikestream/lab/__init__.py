@@ -12,6 +12,7 @@ from ikestream.lab.delivery import PROMPT, Feed, post, wrap
 from ikestream.lab.faults import FAULTS
 from ikestream.lab.healthy import HEALTHY, Scenario
 from ikestream.lab.policy import Difference
+from ikestream.lab.rehearsals import REHEARSED
 from ikestream.lab.story import Story, Truth
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "FAULTS",
     "HEALTHY",
     "PROMPT",
+    "REHEARSED",
     "START",
     "Difference",
     "Feed",
