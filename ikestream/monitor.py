@@ -32,7 +32,7 @@ from ikestream.incident import Row, Telling, Told, Why
 from ikestream.keeping import ITSELF, Pending
 from ikestream.related import is_covered
 from ikestream.sinks import Posting, Receipt, Sink
-from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, Unavailable
+from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, Unavailable, partition
 from ikestream.tick import conclude
 from ikestream.times import BUDGET, LEASE, LEASE_LEFT, PARKED, SECOND, STANDBY
 
@@ -44,7 +44,6 @@ RULES = 1
 GATEWAYS = "gateways"
 TICK = "tick"
 GATEWAY_ROW = "gateway"
-MAX_KEY = 200
 PARKED_AFTER = 5
 """Ticks in a row in which a gateway cannot be committed while others can."""
 
@@ -101,10 +100,8 @@ DeadLetters: TypeAlias = Callable[[Sequence[Refused]], Awaitable[None]]
 
 
 def partition_of(key: str) -> str:
-    """Return the store's partition of a gateway: its key, cut to what a store takes and still its own."""
-    if len(key) <= MAX_KEY:
-        return f"g|{key}"
-    return f"g|{key[:MAX_KEY]}|{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    """Return the store's partition of a gateway's facts."""
+    return partition("g", key)
 
 
 class Monitor:

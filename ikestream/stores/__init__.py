@@ -6,12 +6,22 @@ Azure Table storage.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 MAX_BODY = 900_000
 """Bytes of one document: what fits into one entity of Azure Table storage (1 MiB) beside its keys."""
+
+MAX_NAME = 200
+
+
+def partition(kind: str, key: str) -> str:
+    """Return a gateway's partition for documents of a kind: its key, cut to what a store takes and still its own."""
+    if len(key) <= MAX_NAME:
+        return f"{kind}|{key}"
+    return f"{kind}|{key[:MAX_NAME]}|{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
