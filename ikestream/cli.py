@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain
+from pathlib import Path
 
 import orjson
 from rich.text import Text
 
-from ikestream import __version__, drill, formats, redrive
+from ikestream import __version__, drill, formats, redrive, report
 from ikestream.incident import Row
 from ikestream.inventory import Inventory
 from ikestream.inventory.files import BadInventory, load
@@ -38,6 +39,13 @@ examples:
   python -m ikestream events PT1H.json --remote-ip 203.0.113.7 --sort desc
   python -m ikestream events export.csv --since 2026-11-23T02:15 --until 2026-11-23T02:20
   python -m ikestream events logs/ --instance 1 --output json
+"""
+
+
+_REPORT_EXAMPLES = """\
+examples:
+  python -m ikestream report PT1H.json -o report.html
+  python -m ikestream report logs/ --inventory inventory/ -o report.html
 """
 
 
@@ -81,17 +89,25 @@ def _parser() -> argparse.ArgumentParser:
         type=str.lower,
         help="whose commands the table prints: az (default), powershell, the peer's device, or all; may be repeated",
     )
-    diagnose.add_argument(
-        "--peer",
-        action="append",
-        default=[],
-        metavar="IP",
-        type=_address,
-        help="an address that is a configured peer, even if the log shows only its own attempts; may be repeated",
-    )
+    _add_peer(diagnose)
     add_inventory(diagnose)
     diagnose.add_argument("--fail-on", choices=["outage"], help="exit with status 1 if there is one")
     diagnose.set_defaults(run=_diagnose)
+    page = commands.add_parser(
+        "report",
+        help="write one page with the verdicts, a timeline and each exchange",
+        description="Reads saved logs and writes one self-contained HTML page: incidents, every tunnel over time, and each exchange"
+        " as a ladder between Azure and peer. The page loads nothing and sends nothing.",
+        epilog=_REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_input(page, output=False)
+    page.add_argument(
+        "-o", "--out", required=True, metavar="FILE", help="where to write the page; - for standard output"
+    )
+    _add_peer(page)
+    add_inventory(page)
+    page.set_defaults(run=_report)
     events = commands.add_parser(
         "events",
         help="list the messages themselves, narrowed down and sorted",
@@ -151,6 +167,17 @@ def _add_input(command: argparse.ArgumentParser, *, output: bool = True) -> None
         default="",
         metavar="NAME",
         help="the gateway of lines that do not name one (default: the file's name)",
+    )
+
+
+def _add_peer(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="IP",
+        type=_address,
+        help="an address that is a configured peer, even if the log shows only its own attempts; may be repeated",
     )
 
 
@@ -254,6 +281,34 @@ def _diagnose(options: argparse.Namespace) -> int:
         return UNREADABLE
     outage = any(row["Kind"] == "Outage" and row["Resolution"] not in ("Withdrawn", "Merged") for row in last.values())
     return FOUND if options.fail_on == "outage" and outage else OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    tally = Tally()
+    errors = Screen(stderr=True)
+    inventory = read_inventory(options, errors)
+    if inventory is None:
+        return UNREADABLE
+    with (
+        progress(errors) as advance,
+        formats.read(options.paths, gateway=options.gateway, progress=advance) as saved,
+    ):
+        account = report.gather(saved, tally, frozenset(options.peer), inventory)
+    page = report.render(account, tally, saved.problems).encode()
+    if options.out == "-":
+        sys.stdout.buffer.write(page)
+        sys.stdout.buffer.flush()
+    else:
+        try:
+            Path(options.out).write_bytes(page)
+        except OSError as error:
+            errors.print(
+                Text(plain(f"{options.out}: cannot be written: {error.strerror or error}."), style="red"),
+                soft_wrap=True,
+            )
+            return UNREADABLE
+    notes(errors, saved.problems, tally, records=True)
+    return UNREADABLE if any(problem.fatal for problem in saved.problems) else OK
 
 
 def _note(options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ class Initiator(StrEnum):
     UNKNOWN = "Unknown"
 
 
-_REFUSAL_NOTIFIES = frozenset(
+REFUSALS = frozenset(
     {
         "NO_PROPOSAL_CHOSEN",
         "AUTHENTICATION_FAILED",
@@ -250,7 +250,7 @@ class Negotiation:
     @cached_property
     def refused_by_notify(self) -> bool:
         """Whether either side said no in a notify."""
-        return bool((self.sent_notifies | self.received_notifies) & _REFUSAL_NOTIFIES)
+        return bool((self.sent_notifies | self.received_notifies) & REFUSALS)
 
     @cached_property
     def refusal(self) -> IkeEvent | None:
@@ -363,7 +363,7 @@ def _is_any(selector: Selector) -> bool:
 
 
 def _refuses(event: IkeEvent) -> bool:
-    if event.kind in (Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED) and event.name in _REFUSAL_NOTIFIES:
+    if event.kind in (Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED) and event.name in REFUSALS:
         return True
     code = codes.CODES.get(event.code) if event.code else None
     return code is not None and code.role is Role.FAILS

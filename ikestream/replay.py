@@ -9,8 +9,9 @@ clock: their place in the file stands in for it, no hold applies, and one defini
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from ikestream.estate import Estate
 from ikestream.events import IkeEvent, Kind, Record
@@ -24,6 +25,8 @@ MAX_SHAPES = 256
 NO_INVENTORY = Inventory()
 THE_END = 1 << 42
 """After every place in a file that can stand in for a time."""
+Keep: TypeAlias = Callable[[Estate, int], None]
+"""Called at the end with everything known and the instant as of which it was judged, for whoever draws it."""
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ def replay(
     tally: Tally,
     peers: frozenset[str] = frozenset(),
     inventory: Inventory = NO_INVENTORY,
+    keep: Keep | None = None,
 ) -> Iterator[Row]:
     """Yield every revision in the order told, for records with times in event-time order."""
     store = Estate(peers, grid=TICK, inventory=inventory)
@@ -66,6 +70,8 @@ def replay(
         now = due
         yield from tell(store, due, LIVE, Pace.REPLAY, end)
     yield from _finish(store, now, end, tally)
+    if keep is not None:
+        keep(store, now)
 
 
 def replay_clockless(
@@ -73,6 +79,7 @@ def replay_clockless(
     tally: Tally,
     peers: frozenset[str] = frozenset(),
     inventory: Inventory = NO_INVENTORY,
+    keep: Keep | None = None,
 ) -> Iterator[Row]:
     """Yield the verdicts for records without times, in file order; their rows carry no times."""
     store = Estate(peers, inventory=inventory)
@@ -82,6 +89,8 @@ def replay_clockless(
         store.learn(replace(event, at=place), THE_END)
     yield from tell(store, THE_END, CLOCKLESS, Pace.FINAL)
     _note_strangers(store, tally)
+    if keep is not None:
+        keep(store, THE_END)
 
 
 def _finish(store: Estate, now: int, end: int, tally: Tally) -> Iterator[Row]:

@@ -42,8 +42,9 @@ class Ordered:
     """Records put in order; a context manager that owns the temporary files.
 
     `timed()` yields the records with a time, in event-time order and without duplicates; `clockless()` those without,
-    in the order given: they have no clock to sort by, and two equal lines are two events. Each may be called once.
-    `duplicates` is the number of records dropped, final when `timed()` is exhausted.
+    in the order given: they have no clock to sort by, and two equal lines are two events. Each may be called once, but
+    after `timed(again=True)`, run to its end, `timed` may be called once more.
+    `duplicates` is the number of records dropped, final when the last `timed()` is exhausted.
     """
 
     def __init__(
@@ -84,12 +85,16 @@ class Ordered:
             file.close()
         self._levels, self._last = [], []
 
-    def timed(self) -> Iterator[Record]:
-        """Yield the records with a time, oldest first."""
+    def timed(self, *, again: bool = False) -> Iterator[Record]:
+        """Yield the records with a time, oldest first; with `again` they stay, to be asked for once more."""
+        before = self.duplicates
         runs: list[Iterable[Key]] = [_read(file) for level in self._levels for file in level]
         for key in self._distinct(heapq.merge(*runs, self._last)):
             yield _record(key, key[0])
-        self._close_runs()
+        if again:
+            self.duplicates = before
+        else:
+            self._close_runs()
 
     def clockless(self) -> Iterator[Record]:
         """Yield the records without a time, in the order given."""
