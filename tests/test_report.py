@@ -85,8 +85,9 @@ def ladders(path: Path) -> list[Ladder]:
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_the_page_holds_every_verdict_of_diagnose_and_no_other(
-    case: Case, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+    case: Case, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(CASES.parent)  # where a case's arguments name files from
     main(["diagnose", str(case.log), "--output", "json", *case.arguments])
     rows = {row["IncidentId"]: row for row in map(orjson.loads, capfdbinary.readouterr().out.splitlines())}
     told = {key: row for key, row in rows.items() if row["Resolution"] not in ("Withdrawn", "Merged")}
