@@ -1,7 +1,8 @@
 """seed -> a healthy fleet: gateways with many tunnels over many days, and what is told about them: no outage, and no advisory of
-a drop or a renewal but what its kind of tunnel deserves.
+a drop or a renewal but what its kind of tunnel deserves. With an inventory, read anew an hour after each change, the same,
+and what is said of the configuration is true.
 
-    python -m tests.fleet --tunnels 200 --days 7
+    python -m tests.fleet --tunnels 200 --days 7 [--inventory]
 
 Everything that healthy tunnels and their neighbours do, again and again and all at once: rekeys, collisions, standby
 refusals, corrected groups, cookies, takeovers of whole instances, NAT, on-demand and ResponderOnly peers, clients that
@@ -18,14 +19,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ikestream.events import Record
+from ikestream.finding import Risk
 from ikestream.incident import Row
+from ikestream.inventory import Connection, Inventory, Mode, VpnGateway, renew
+from ikestream.inventory.connections import Listing
 from ikestream.lab import Lab
 from ikestream.lab.ends import Azure, Peer, Side
 from ikestream.lab.exchange import Exchange
-from ikestream.lab.policy import matching_policy
+from ikestream.lab.policy import default_policy, matching_policy
 from ikestream.lab.site import Site
 from ikestream.lab.strangers import connect_client, scan
-from ikestream.replay import Tally, replay
+from ikestream.replay import NO_INVENTORY, Tally, replay
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
 
 PER_GATEWAY = 10
@@ -103,6 +107,8 @@ DEEDS: tuple[tuple[str, Deed], ...] = (
 
 DESERVED = {"IKEv1": {"PeriodicDrop"}, "collision": {"RekeyCollision"}}
 """Gaps of main mode may come at equal distances, and who collides several times a day is told so."""
+ALWAYS = frozenset({"WeakCryptography", "UnknownPeer", "RedundancyLost", "SelectorsNarrowed"})
+"""Advisories that are told of such a fleet without an inventory, too, and have tests of their own."""
 JUDGED = frozenset({"Flapping", "PeriodicDrop", "RekeyFailed", "RekeyCollision", "ChildSaFailing"})
 
 
@@ -137,8 +143,55 @@ def remove(lab: Lab, site: Site) -> None:
     site.drop(13877, reason="TunnelRemoved")
 
 
-def gateway(number: int, kinds: list[str], days: int) -> tuple[list[Record], dict[str, str]]:
-    """Return the log of one gateway with a tunnel of each kind, over so many days, and the kind of each address."""
+@dataclass(slots=True)
+class Configured:
+    """What is configured on one gateway as time goes by, and what is a risk by it."""
+
+    gateway: VpnGateway
+    changes: list[tuple[int, str, Connection | None]] = field(default_factory=list)  # (ms, name, None: gone)
+    risks: dict[str, set[Risk]] = field(default_factory=dict)  # by address
+
+    def enter(self, lab: Lab, site: Site, kind: str, at: int, name: str = "") -> str:
+        """Write a connection down as configured at `at`, under the name of one that it was before; return its name."""
+        policy, address = site.azure.policy, site.peer.address
+        custom = policy != default_policy(lab.log.gateway_id)
+        name = name or f"cn-{address}"
+        connection = Connection(
+            id=f"/connections/{name}",
+            name=name,
+            resource_group="rg",
+            remote=address,
+            protocol="IKEv1" if kind == "IKEv1" else "IKEv2",
+            mode=Mode.DEFAULT if site.azure.initiates else Mode.RESPONDER_ONLY,
+            ike=policy.ike[0] if custom else None,
+            ipsec=policy.esp_accepted[0] if custom else None,
+            prefixes=(f"10.{len(self.risks)}.0.0/24",),
+            on_demand=kind == "on demand",
+        )
+        self.changes.append((at, name, connection))
+        self.risks[address] = {Risk.IKEV1} if kind == "IKEv1" else set()
+        # A list of many offers does not show what was agreed; where the log does, that is told and not this.
+        self.risks[address] |= set() if custom else {Risk.DEFAULT_POLICY}
+        used = [life for life in site.lives if min(life.next_try.values()) < 1 << 60]
+        self.risks[address] |= {Risk.ONE_ADDRESS} if len(used) == 1 and self.gateway.active_active else set()
+        return name
+
+    def read(self, start: int) -> Inventory:
+        """Return what an app knows in the end that read it at `start`, and again within an hour of every change."""
+        found, standing = Inventory(), dict[str, Connection]()
+        for at, name, connection in sorted(self.changes, key=lambda c: c[:2]):
+            if connection is None:
+                del standing[name]
+            else:
+                standing[name] = connection
+            seen = at if at == start else at + HOUR // 2
+            found = renew(found, [Listing(self.gateway, tuple(standing.values()))], seen)
+        return found
+
+
+def gateway(number: int, kinds: list[str], days: int) -> tuple[list[Record], dict[str, str], Configured]:
+    """Return the log of one gateway with a tunnel of each kind, over so many days, the kind of each address, and what is
+    configured on it."""
     lab = Lab(1_000 + number, tunnel_log=number % 3 != 2)
     end = lab.start + days * DAY
     deeds = dict(DEEDS)
@@ -147,17 +200,23 @@ def gateway(number: int, kinds: list[str], days: int) -> tuple[list[Record], dic
         event = lab.random.choice(("HostMaintenanceEvent", "GatewayTenantPrimaryChanged"))
         lab.log.operation(at - lab.random.randint(-30, 120) * SECOND, event, "", "HostMaintenance. State: Starting")
     kind_of: dict[str, str] = {}
+    configured = Configured(
+        VpnGateway(lab.log.gateway_id, "vng", "rg", addresses=(), active_active=number % 2 == 0, p2s=True)
+    )
     for kind in kinds:
         site = build(lab, kind)
         kind_of[site.peer.address] = kind
+        name = configured.enter(lab, site, kind, lab.start)
         # Without the Tunnel log a removed connection looks like one that was reset and does not come back.
         if kind in ("removed", "moved") and lab.tunnel_log:
             site.run(lab.random.randint(5, 18) * HOUR)
             remove(lab, site)
             if kind == "removed":
+                configured.changes.append((site.now, name, None))
                 continue
             moved = build(lab, "plain")
             moved.now = site.now
+            configured.enter(lab, moved, "plain", site.now, name)
             for life in moved.lives:
                 life.next_try = dict.fromkeys(Side, site.now + 40 * SECOND)
             site = moved
@@ -183,7 +242,7 @@ def gateway(number: int, kinds: list[str], days: int) -> tuple[list[Record], dic
     lost = (r for r in lab.log.records if "Tunnel closed" in r.message and lab.random.random() < 0.05)
     gone = {id(r) for r in lost}
     kept = sorted((r for r in lab.log.records if id(r) not in gone and (r.at or 0) < end), key=lambda r: r.at or 0)
-    return kept, kind_of
+    return kept, kind_of, configured
 
 
 @dataclass(slots=True)
@@ -196,20 +255,22 @@ class Result:
     outages: list[Row] = field(default_factory=list)
     advisories: list[Row] = field(default_factory=list)  # those of `JUDGED` that nobody deserved, taken back ones too
     kinds: Counter[str] = field(default_factory=Counter)
+    risks: Counter[str] = field(default_factory=Counter)  # told of the configuration
 
 
-def run(tunnels: int, days: int) -> Result:
+def run(tunnels: int, days: int, *, inventory: bool = False) -> Result:
     """Judge such a fleet and return every outage that stands."""
     result = Result()
     for number, kinds in enumerate(_gateways(tunnels)):
-        records, kind_of = gateway(number, kinds, days)
+        records, kind_of, configured = gateway(number, kinds, days)
+        known = configured.read(Lab(1_000 + number).start) if inventory else NO_INVENTORY
         began = time.process_time()
-        newest = {row["IncidentId"]: row for row in replay(records, Tally())}
+        newest = {row["IncidentId"]: row for row in replay(records, Tally(), inventory=known)}
         result.seconds += time.process_time() - began
         result.tunnels += len(kinds)
         result.records += len(records)
         result.kinds.update(kinds)
-        standing = (r for r in newest.values() if r["Resolution"] not in ("Withdrawn", "Merged", "Removed"))
+        standing = (r for r in newest.values() if r["Resolution"] not in ("Withdrawn", "Merged", "Removed", "Moved"))
         result.outages += [row for row in standing if row["Kind"] == "Outage"]
         result.advisories += [
             row
@@ -217,7 +278,27 @@ def run(tunnels: int, days: int) -> Result:
             if row["Cause"] in JUDGED and row["Cause"] not in DESERVED.get(kind_of.get(row["RemoteIP"], ""), ())
             if row["Kind"] == "Advisory"
         ]
+        if inventory:
+            advised = [
+                row for row in newest.values() if row["Kind"] == "Advisory" and row["Cause"] not in JUDGED | ALWAYS
+            ]
+            result.advisories += [row for row in advised if not _is_true(row, configured)]
+            result.risks.update(risk for row in advised for risk in Risk if _SAID[risk] in row["Summary"])
     return result
+
+
+_SAID = {
+    Risk.OVERLAP: "is also behind",
+    Risk.NEVER_OFFERED: "does not offer the custom policy",
+    Risk.ONE_ADDRESS: "the peer only uses",
+    Risk.IKEV1: "it uses IKEv1",
+    Risk.DEFAULT_POLICY: "it has the default policy",
+}
+
+
+def _is_true(row: Row, configured: Configured) -> bool:
+    told = {risk for risk in Risk if _SAID[risk] in row["Summary"]}
+    return row["Cause"] == "ConfigurationRisk" and bool(told) and told <= configured.risks[row["RemoteIP"]]
 
 
 def _gateways(tunnels: int) -> Iterator[list[str]]:
@@ -230,8 +311,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fleet", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--tunnels", type=int, default=200)
     parser.add_argument("--days", type=int, default=7)
+    parser.add_argument("--inventory", action="store_true", help="judge with what is configured")
     options = parser.parse_args()
-    result = run(options.tunnels, options.days)
+    result = run(options.tunnels, options.days, inventory=options.inventory)
     for row in (*result.outages, *result.advisories):
         what = (
             row["GatewayName"],
