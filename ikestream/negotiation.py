@@ -45,6 +45,8 @@ REFUSALS = frozenset(
 _SOFT_NOTIFIES = frozenset({"INVALID_SYNTAX", "INVALID_KE_PAYLOAD", "UNSUPPORTED_CRITICAL_PAYLOAD"})
 PEER_VANISHED = 13886
 """Dead peer detection."""
+CHILD_EXPIRED = 13895
+"""The lifetime of a child SA is over."""
 SA_ENDS = frozenset({PEER_VANISHED, 13885, 13877, 13849, 13891})
 """Codes that end an established SA (facts 1.3, 3.3): its peer vanished; the others end it on purpose or by age."""
 ENDS = SA_ENDS | {13807}
@@ -282,6 +284,11 @@ class Negotiation:
     def heard_at(self) -> int | None:
         """When the first line came from the peer; None if none did."""
         return next((e.at or 0 for e in self.events if e.direction is Direction.RECEIVED or e.kind in _FROM_PEER), None)
+
+    @cached_property
+    def child_expiries(self) -> tuple[int, ...]:
+        """When lines say that a child SA reached the end of its lifetime."""
+        return tuple(e.at or 0 for e in self.events if e.code == CHILD_EXPIRED)
 
     @cached_property
     def sa_ends(self) -> tuple[IkeEvent, ...]:

@@ -6,10 +6,14 @@ a pure function of the facts and of `now`, the instant up to which everything ha
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from heapq import heappop, heappush
+from itertools import islice
 
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
@@ -99,7 +103,6 @@ class Timeline:
 
 TIMED_OUT = frozenset({13805, 13813, 13814, 13815, 258})
 """Negotiation timed out, no response, took too long, the wait operation timed out (facts 1.3)."""
-CHILD_EXPIRED = 13895
 REMOVED = "tunnelremoved"
 """In the folded reason of a TunnelDisconnected: an internal name, used if seen (facts 1.4)."""
 
@@ -171,6 +174,15 @@ def observe(
         conclusions[n], attempts[n] = known
     negotiations = sorted(conclusions, key=lambda n: (n.start, n.end, n.session))
     leg_of = _Legs(tunnel, negotiations)
+    # When anything at all came from the peer, on whichever leg.
+    received = sorted(
+        n.heard_at
+        for n in recent
+        if n.heard_at is not None and not (deaf and n.initiator is Initiator.PEER and n.depth == 0)
+    )
+    by_leg: dict[str, list[Negotiation]] = {leg: [] for leg in leg_of.names}
+    for n in recent:
+        by_leg[leg_of.name(n.local, n.instance)].append(n)
     changes = [replace(c, leg=leg_of.name("", c.leg)) if c.leg in tunnel.homes else c for c in tunnel.folded_changes]
     for leg in leg_of.names:
         changes += _replay(
@@ -178,13 +190,13 @@ def observe(
             leg,
             leg_of,
             tunnel,
-            recent,
+            by_leg[leg],
+            received,
             conclusions,
             now,
             times,
             deadlines,
             [c for c in changes if c.leg == leg],
-            deaf=deaf,
         )
     changes.sort(key=lambda c: (c.at, c.state is State.UP, c.leg))
     return Timeline(
@@ -251,6 +263,54 @@ def _up_together(marks: list[IkeEvent]) -> bool:
     return False
 
 
+class _Unanswered:
+    """The attempts that nobody answered, or nobody went on with, as a leg's walk meets them.
+
+    A peer that retries every second makes hundreds of them within the window: each is put in and taken out once.
+    """
+
+    def __init__(self) -> None:
+        self._silent: dict[int, Negotiation] = {}  # not answered at all: a later word from the peer takes them back
+        self._half: dict[int, Negotiation] = {}
+        self._ends: list[tuple[int, int]] = []  # a heap
+        self._counts: dict[Initiator, Counter[str]] = {who: Counter() for who in Initiator}
+        self._met = self._since = 0
+        self._newest: Negotiation | None = None
+
+    @property
+    def first(self) -> Negotiation:
+        """The one that was met first."""
+        return min((place, n) for kept in (self._silent, self._half) for place, n in islice(kept.items(), 1))[1]
+
+    def attempts(self, initiator: Initiator) -> int:
+        """Return how many different attempts of `initiator` there are."""
+        return len(self._counts[initiator])
+
+    def add(self, n: Negotiation) -> None:
+        self._met += 1
+        (self._half if n.depth > 0 else self._silent)[self._met] = self._newest = n
+        heappush(self._ends, (n.end, self._met))
+        self._counts[n.initiator][n.identity] += 1
+
+    def forget(self, before: int, since: int) -> None:
+        """Drop those that ended before `before`, and of those nobody answered the ones begun by `since`, when the peer spoke."""
+        while self._ends and self._ends[0][0] < before:
+            self._drop(heappop(self._ends)[1])
+        # What was kept the last time was begun after the peer's word of then; only the newest was not asked.
+        if since > self._since or (self._newest is not None and self._newest.start <= since):
+            for place in [place for place, n in self._silent.items() if n.start <= since]:
+                self._drop(place)
+        self._since, self._newest = since, None
+
+    def _drop(self, place: int) -> None:
+        n = self._silent.pop(place, None) or self._half.pop(place, None)
+        if n is not None:
+            counts = self._counts[n.initiator]
+            counts[n.identity] -= 1
+            if not counts[n.identity]:
+                del counts[n.identity]
+
+
 class _Walk:
     """Walks through what happened to one leg, in order, and notes its changes of state after the folded ones."""
 
@@ -271,12 +331,12 @@ class _Walk:
         self.deadlines: set[int] = set()
         self._leg, self._ups, self._now, self._times = leg, ups, now, times
         self._tunnel_log = tunnel_log
-        self._received = received  # when anything at all came from the peer, on whichever leg
+        self._received = received  # in order
         self._state = folded[-1].state if folded else State.UNKNOWN
         # The Tunnel log says Connected: only it, or a dead peer, says otherwise.
         self._marked_up = self._state is State.UP and folded[-1].mark is not None
         self._failures: list[tuple[int, Negotiation]] = []  # since the leg last succeeded
-        self._unanswered: list[Negotiation] = []
+        self._unanswered = _Unanswered()
         self._refused: list[tuple[int, Negotiation]] = []  # children, since one was agreed
         self._connected = max((c.at for c in folded if c.state is State.UP and c.mark is not None), default=None)
         self._agreed, self._expired = agreed, expired
@@ -305,7 +365,7 @@ class _Walk:
         self._marked_up = self._marked_up or mark is not None
         if mark is not None:
             self._connected = at
-        self._failures, self._unanswered, self._refused = [], [], []
+        self._failures, self._unanswered, self._refused = [], _Unanswered(), []
 
     def disconnect(self, at: int, mark: IkeEvent) -> None:
         """The Tunnel log says so."""
@@ -358,13 +418,11 @@ class _Walk:
         # One unanswered attempt proves little; the second of Azure, or a whole minute of it, does. A peer whose
         # attempts stop half-way is less certain: the answer may only have gone another way.
         n, times = negotiation, self._times
-        since = max((at for at in self._received if at <= n.start), default=0)
-        kept = [u for u in self._unanswered if u.end >= n.start - times.attempts_window]
-        self._unanswered = [u for u in kept if u.depth > 0 or u.start > since]
-        self._unanswered.append(n)
-        first = self._unanswered[0]
-        attempts = {u.identity for u in self._unanswered if u.initiator is n.initiator}
-        enough = len(attempts) > (2 if n.initiator is Initiator.PEER else 1)
+        heard = bisect_right(self._received, n.start)
+        self._unanswered.forget(n.start - times.attempts_window, self._received[heard - 1] if heard else 0)
+        self._unanswered.add(n)
+        first, attempts = self._unanswered.first, self._unanswered.attempts(n.initiator)
+        enough = attempts > (2 if n.initiator is Initiator.PEER else 1)
         lasting = n.initiator is Initiator.AZURE and n.end - first.start >= times.stall
         if (enough or lasting) and not self._hears(first):
             self._go(first.start, State.DOWN, None, first)
@@ -375,7 +433,8 @@ class _Walk:
             return False
         end = first.start + self._times.silence
         self.deadlines.add(end)
-        return end > self._now or any(first.start < at <= end for at in self._received)
+        heard = bisect_right(self._received, first.start)
+        return end > self._now or (heard < len(self._received) and self._received[heard] <= end)
 
     def _fail_while_up(self, at: int, negotiation: Negotiation) -> None:
         # A duplicate, the standby instance, the other direction: no evidence of down, unless it goes on and on and
@@ -396,32 +455,25 @@ def _replay(
     leg: str,
     legs: _Legs,
     tunnel: Tunnel,
-    negotiations: list[Negotiation],
+    own: list[Negotiation],
+    received: list[int],
     conclusions: dict[Negotiation, Conclusion],
     now: int,
     times: Times,
     deadlines: set[int],
     folded: list[Change],
-    *,
-    deaf: bool,
 ) -> list[Change]:
-    """Return the changes of state of one leg after the folded ones."""
-    own = [n for n in negotiations if legs.name(n.local, n.instance) == leg]
+    """Return the changes of state of one leg, whose negotiations are `own`, after the folded ones."""
     marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
     ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
-    received = [
-        n.heard_at
-        for n in negotiations
-        if n.heard_at is not None and not (deaf and n.initiator is Initiator.PEER and n.depth == 0)
-    ]
     agreed = succeeded + [
         at
         for span in tunnel.spans
         if span.outcome == Outcome.SUCCEEDED and legs.name(span.last.local, span.last.instance) == leg
         for at in (span.first_at, span.last_at)
     ]
-    expired = [e.at or 0 for n in own for e in n.events if e.code == CHILD_EXPIRED]
+    expired = [at for n in own for at in n.child_expiries]
     walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, agreed, expired, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
     steps: list[tuple[int, int, str, Callable[[], None]]] = []

@@ -91,7 +91,7 @@ def write(path: Path, records: int, tunnels: int, seed: int = 0) -> int:
 
 
 def retries(path: Path, records: int, tunnels: int) -> int:
-    """Write the worst case for judging: every record is an attempt of its own that nobody answers, seven ms after another."""
+    """Write the worst case for judging: each record is an attempt of its own that nobody answers, each tunnel tries every 1.55 s."""
     text = (
         '{{"time":"{}","resourceId":"{}","operationName":"IKELogEvent","category":"IKEDiagnosticLog","level":"Informational",'
         '"properties":{{"instance":"GatewayTenantWorker_IN_0","message":"SESSION_ID :{{{:08x}-17c2-4028-961b-{:012x}}} Remote {}:500: '
@@ -101,7 +101,7 @@ def retries(path: Path, records: int, tunnels: int) -> int:
         body = []
         for number in range(records):
             spread = number * 2_654_435_761 % 2**64
-            at = _time(START + number * 7).decode()
+            at = _time(START + number * 1_550 // tunnels).decode()
             body.append(text.format(at, GATEWAY.format(0), spread % 2**32, number, address(number % tunnels), spread))
             if len(body) == IN_A_BODY or number + 1 == records:
                 file.write(b'{"records":[%b]}\n' % ",".join(body).encode())
