@@ -92,6 +92,7 @@ class Negotiation:
         )
         self.start: int = self.events[0].at or 0
         self.end: int = self.events[-1].at or 0
+        self.order = (self.start, self.end, session)  # by which negotiations are put in order
         self.final: dict[int, Any] = {}  # what `status` concluded for good, by the times it used
         self.written: bytes | None = None  # as `codec` wrote it
 

@@ -18,6 +18,8 @@ from typing import Any
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Mismatch, Parameter
 
+CACHE = 512
+"""Pairs of lists whose comparison is remembered: a tunnel shows the same few, attempt after attempt."""
 MAX_COMPARED = 32
 """Distinct proposals looked at on either side: the columns hold no more, and 32 x 32 pairs cost nothing."""
 
@@ -74,8 +76,12 @@ def gateway_kind(gateway_id: str) -> GatewayKind:
 
 def default_offers(gateway_id: str, phase: Phase, role: Role) -> tuple[Proposal, ...]:
     """What Azure offers without a custom policy, in Azure's order (facts 01; source of each list in the data)."""
-    rows = _DATA["defaults"][gateway_kind(gateway_id)][phase.name.lower()][role]
-    return tuple(Proposal(*row) for row in rows)
+    return _defaults(gateway_kind(gateway_id), phase, role)
+
+
+@cache
+def _defaults(kind: GatewayKind, phase: Phase, role: Role) -> tuple[Proposal, ...]:
+    return tuple(Proposal(*row) for row in _DATA["defaults"][kind][phase.name.lower()][role])
 
 
 def is_default(proposals: Iterable[Proposal], gateway_id: str, phase: Phase, role: Role) -> bool:
@@ -136,6 +142,11 @@ def compare(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase) -
     of several the first in Azure's order, then in the peer's. Where two AES-GCM ciphers differ that is one difference,
     but encryption and integrity are both named, because Azure wants the two equal.
     """
+    return _compare(tuple(azure), tuple(peer), phase)
+
+
+@lru_cache(CACHE)
+def _compare(azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Phase) -> Comparison:
     ours, more_ours = _distinct(azure, phase)
     theirs, more_theirs = _distinct(peer, phase)
     cut = more_ours or more_theirs
@@ -182,6 +193,11 @@ def target(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase, ki
     default, which never offers PFS itself); else both move to the strongest
     values Azure has, keeping what the peer already showed. Azure is never weakened to meet a peer.
     """
+    return _target(tuple(azure), tuple(peer), phase, kind)
+
+
+@lru_cache(CACHE)
+def _target(azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Phase, kind: GatewayKind) -> Target | None:
     ours, _ = _distinct(azure, phase)
     theirs, _ = _distinct(peer, phase)
     if not ours or not theirs:

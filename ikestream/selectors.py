@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, summarize_address_range
 
 from ikestream.events import Selector
+
+CACHE = 512
+"""Lists of selectors whose comparison is remembered: a tunnel shows the same few, attempt after attempt."""
 
 Range = tuple[int, int, int]
 """(address family 4 or 6, first address, last address), ends included."""
@@ -45,9 +49,13 @@ def compare_selectors(azure: Iterable[Selector], peer: Iterable[Selector]) -> Se
 
     The caller maps TSi and TSr to ends by role (facts 06 R4). Selectors with unreadable or reversed ends are left out.
     """
-    azure, peer = tuple(azure), tuple(peer)
+    return _compare(tuple(azure), tuple(peer))
+
+
+@lru_cache(CACHE)
+def _compare(azure: tuple[Selector, ...], peer: tuple[Selector, ...]) -> SelectorComparison:
     ours, theirs = _union(azure), _union(peer)
-    open_ranges = (_union(s for s in side if _unrestricted(s)) for side in (azure, peer))
+    open_ranges = (_union(tuple(s for s in side if _unrestricted(s))) for side in (azure, peer))
     restricted = [_subtract(whole, free) for whole, free in zip((ours, theirs), open_ranges, strict=True)]
     missing = _subtract(ours, theirs)
     return SelectorComparison(
@@ -60,19 +68,19 @@ def compare_selectors(azure: Iterable[Selector], peer: Iterable[Selector]) -> Se
 
 def covers(wide: Iterable[Selector], narrow: Iterable[Selector]) -> bool:
     """Whether every address of `narrow` lies in `wide`, all ranges of each side taken together."""
-    return not _subtract(_union(narrow), _union(wide))
+    return not _subtract(_union(tuple(narrow)), _union(tuple(wide)))
 
 
 def ranges(selectors: Iterable[Selector]) -> tuple[str, ...]:
     """The union of `selectors` as text: CIDRs where a range is one, else `start-end`; IPv4 first, ascending."""
-    return _texts(_union(selectors))
+    return _texts(_union(tuple(selectors)))
 
 
 def cidrs(selectors: Iterable[Selector]) -> tuple[str, ...]:
     """The union of `selectors` as CIDRs only, as many as it takes (at most 2 per bit and range)."""
     return tuple(
         str(network)
-        for family, first, last in _union(selectors)
+        for family, first, last in _union(tuple(selectors))
         for network in summarize_address_range(_address(family, first), _address(family, last))
     )
 
@@ -85,7 +93,8 @@ def _address(family: int, value: int) -> IPv4Address | IPv6Address:
     return IPv4Address(value) if family == 4 else IPv6Address(value)
 
 
-def _union(selectors: Iterable[Selector]) -> list[Range]:
+@lru_cache(CACHE)
+def _union(selectors: tuple[Selector, ...]) -> tuple[Range, ...]:
     found: list[Range] = []
     for selector in selectors:
         try:
@@ -94,7 +103,7 @@ def _union(selectors: Iterable[Selector]) -> list[Range]:
             continue  # a peer may send anything; what is no address is no range
         if first.version == last.version and int(first) <= int(last):
             found.append((first.version, int(first), int(last)))
-    return _join(found)
+    return tuple(_join(found))
 
 
 def _join(found: Iterable[Range]) -> list[Range]:

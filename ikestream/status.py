@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import partial
 from heapq import heappop, heappush
 from itertools import islice
+from operator import attrgetter
 
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
@@ -172,7 +173,7 @@ def observe(
             else:
                 n.final[id(times)] = known  # its records are fixed, so time cannot change it any more
         conclusions[n], attempts[n] = known
-    negotiations = sorted(conclusions, key=lambda n: (n.start, n.end, n.session))
+    negotiations = sorted(conclusions, key=attrgetter("order"))
     leg_of = _Legs(tunnel, negotiations)
     # When anything at all came from the peer, on whichever leg.
     received = sorted(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import nlargest
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ikestream import codes
@@ -206,7 +207,7 @@ class Tunnel:
     def recent(self) -> list[Negotiation]:
         """Return every negotiation that is not folded, in order of start."""
         found = [n for key, session in self.sessions.items() for n in session.negotiations(key)]
-        found.sort(key=lambda n: (n.start, n.end, n.session))
+        found.sort(key=attrgetter("order"))
         return found
 
     def known(self) -> bool:

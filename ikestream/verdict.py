@@ -16,7 +16,7 @@ from ikestream.finding import TITLES, Advisory, Cause, Confidence, FailedStep, F
 from ikestream.incident import TELLING, Row, Wanted
 from ikestream.inventory import Connections
 from ikestream.inventory.connections import NOTHING
-from ikestream.negotiation import Initiator, Negotiation
+from ikestream.negotiation import Initiator, Negotiation, Signature
 from ikestream.rules import diagnose
 from ikestream.rules.bgp_peer_down import Fallen
 from ikestream.rules.bgp_peer_down import judge as judge_bgp
@@ -513,22 +513,30 @@ def trace(situation: Situation) -> list[Span]:
     """Return the causes that the newest attempts showed over the episode, oldest first, at most `MAX_SPANS`."""
     spans: list[Span] = []
     newest: dict[Initiator, Negotiation] = {}
-    causes: dict[frozenset[object], Cause | Advisory | None] = {}
+    shown: dict[Initiator, Signature] = {}
+    causes: dict[frozenset[tuple[Initiator, Signature]], Cause | Advisory | None] = {}
+    cause: Cause | Advisory | None = None
+    first = last = 0  # of the span that is not put down yet
+    silent = True  # whether the newest attempts show no cause
     for n in situation.failed:
         newest[n.initiator] = n
         at = situation.conclusions[n].at
-        shown = frozenset((who, m.signature) for who, m in newest.items())
-        if shown not in causes:
-            ordered = tuple(sorted(newest.values(), key=lambda m: (-situation.conclusions[m].at, m.session)))
-            finding = diagnose(situation.narrow(ordered, at))
-            causes[shown] = finding.cause if finding else None
-        cause = causes[shown]
-        if cause is None:
-            continue
-        if spans and spans[-1].cause is cause:
-            spans[-1] = Span(cause, spans[-1].first, at)
-        else:
-            spans.append(Span(cause, at, at))
+        if shown.get(n.initiator) != n.signature:
+            shown[n.initiator] = n.signature
+            key = frozenset(shown.items())
+            if key not in causes:
+                ordered = tuple(sorted(newest.values(), key=lambda m: (-situation.conclusions[m].at, m.session)))
+                finding = diagnose(situation.narrow(ordered, at))
+                causes[key] = finding.cause if finding else None
+            if causes[key] is not None and causes[key] is not cause:
+                if cause is not None:
+                    spans.append(Span(cause, first, last))
+                cause, first = causes[key], at
+            silent = causes[key] is None
+        if not silent:
+            last = at
+    if cause is not None:
+        spans.append(Span(cause, first, last))
     if len(spans) > MAX_SPANS:
         spans = [spans[0], *spans[-(MAX_SPANS - 1) :]]
     return spans

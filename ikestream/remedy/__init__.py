@@ -7,6 +7,9 @@ is not known is a placeholder and is named in `assumed`. Everything rests on fac
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
+
 from ikestream.finding import Finding, Remedy
 from ikestream.remedy.causes import CURES
 from ikestream.remedy.names import Agreed, Names, choose_words
@@ -22,6 +25,14 @@ def cure(finding: Finding, names: Names, agreed: Agreed | None = None) -> Remedy
     `agreed` tells what was last seen to work in the phases, so that a custom policy can be complete; without it the
     values of the other phase are placeholders.
     """
+    # What is to be done rests on the cause and its values; with the words and the lines of the finding, which change with
+    # every attempt, nothing would be found again.
+    bare = replace(finding, explanation="", hypotheses=(), missing_evidence="", evidence=())
+    return _cure(bare, names, agreed or Agreed())
+
+
+@lru_cache(256)  # a verdict is looked at again and again and seldom changes
+def _cure(finding: Finding, names: Names, agreed: Agreed) -> Remedy:
     plan, links = CURES.get(str(finding.cause), CURES["Unclassified"])
-    steps, commands = plan(finding, choose_words(names), agreed or Agreed())
+    steps, commands = plan(finding, choose_words(names), agreed)
     return Remedy(steps.text(), commands, links)
