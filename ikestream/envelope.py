@@ -142,7 +142,9 @@ def expand(document: object, depth: int = 3) -> Iterator[object]:
         yield document
     elif isinstance(inner, list):
         for element in inner:
-            if isinstance(element, list) or records_of(element) is not None:
+            if isinstance(element, dict) and "records" not in element and "Records" not in element:
+                yield element
+            elif isinstance(element, list) or records_of(element) is not None:
                 yield from expand(element, depth - 1)
             else:
                 yield element
@@ -193,6 +195,9 @@ def record(element: Mapping[str, object]) -> Record | Skip:
     prints it; anything else becomes the message. A record of a known category without a message keeps an empty one.
     A record without a resource id keeps an empty gateway.
     """
+    usual = _usual(element)
+    if usual is not None:
+        return usual
     fields = _lowered(element)
     if "time" not in fields and "timegenerated" in fields:
         return _row(fields, False, False)
@@ -220,6 +225,56 @@ def record(element: Mapping[str, object]) -> Record | Skip:
         status=_text(properties.get("status", fields.get("status"))),
         reason=_text(properties.get("statechangereason", fields.get("statechangereason"))),
     )
+
+
+def _usual(element: Mapping[str, object]) -> Record | None:
+    """The record that nearly all are, an IKE line as Azure Monitor writes it, without a search for names; None for others.
+
+    It is read as `record` reads it, in half the time.
+    """
+    names = _spelled(element, _FIELDS)
+    properties = element.get(names[0]) if names is not None else None
+    if names is None or type(properties) is not dict or (inner := _spelled(properties, _PROPERTIES)) is None:
+        return None
+    texts = *[element.get(name) for name in names[1:]], *[properties.get(name) for name in inner]
+    for text in texts:
+        if type(text) is not str or not text.isascii():
+            return None
+    time, whole, category, operation, level, instance, message = map(str.strip, texts)  # type: ignore[arg-type]
+    gateway, at = _gateway(whole), milliseconds(time)
+    if category != "IKEDiagnosticLog" or gateway is None or at is None:
+        return None
+    return Record(at, gateway, Category.IKE, operation, instance, message, level)
+
+
+_Names = tuple[str, ...]
+_FIELDS: tuple[_Names, dict[_Names, _Names | None]] = (
+    ("properties", "time", "resourceid", "category", "operationname", "level"),
+    {},
+)
+_PROPERTIES: tuple[_Names, dict[_Names, _Names | None]] = (("instance", "message"), {})
+"""Names in lower case, and how layouts that were met spell them."""
+_ELSEWHERE = frozenset({"timegenerated", "instance", "message", "remoteip", "status", "statechangereason"})
+MAX_LAYOUTS = 256
+MAX_NAMES = 512
+"""Characters of the names in a layout that is remembered."""
+
+
+def _spelled(fields: Mapping[str, object], wanted: tuple[_Names, dict[_Names, _Names | None]]) -> _Names | None:
+    """Return how `fields` spell what is wanted, None unless each is there once and nothing beside it says the same."""
+    names, layouts = wanted
+    layout = tuple(fields)
+    if layout in layouts:
+        return layouts[layout]
+    lowered = [name.lower() for name in layout[: MAX_NAMES // 8]]
+    found = None
+    if all(lowered.count(name) == 1 for name in names) and _ELSEWHERE.difference(names).isdisjoint(lowered):
+        found = tuple(layout[lowered.index(name)] for name in names)
+    if len(layout) > len(lowered):
+        return None
+    if len(layouts) < MAX_LAYOUTS and sum(map(len, layout)) <= MAX_NAMES:
+        layouts[layout] = found
+    return found
 
 
 def row(columns: Mapping[str, object], *, day_first: bool = False, timeless: bool = False) -> Record | Skip:

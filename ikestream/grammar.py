@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ikestream import algorithms, codes
 from ikestream.events import Category, Direction, IkeEvent, Kind, Proposal, Record, Selector
@@ -794,10 +794,42 @@ def mask(text: str) -> str:
 
 
 def _read_ike_log(record: Record) -> IkeEvent:
-    line = record.message[:MAX_LINE]
+    message = record.message
+    line = message[:MAX_LINE]
     session, remote, local, start = _prefix(line)
-    tagged, tags, begin = _tags(line, start)
-    body = line[begin:]
+    remote_address, remote_port = _endpoint(remote) if remote else ("", 0)
+    local_address, local_port = _endpoint(local) if local else ("", 0)
+    read = _read_again(line[start:])
+    event = IkeEvent(  # by position, which is faster: every record comes by here
+        record.at, record.gateway, read.kind, message, record.category, record.instance, _guid(session),
+        remote_address, remote_port, local_address, local_port, *read[1:],
+    )  # fmt: skip
+    return event if len(message) <= MAX_LINE else replace(event, cut=True)
+
+
+class _Read(NamedTuple):
+    """What the words after the endpoints say: the kind, and then the fields of an IkeEvent from `direction` on, in order."""
+
+    kind: Kind
+    direction: Direction
+    initiator_spi: str = ""
+    responder_spi: str = ""
+    tunnel_id: str = ""
+    ts_id: str = ""
+    auth: str = ""
+    proposals: tuple[Proposal, ...] = ()
+    initiator_selectors: tuple[Selector, ...] = ()
+    responder_selectors: tuple[Selector, ...] = ()
+    cut: bool = False
+    code: int | None = None
+    text: str = ""
+    name: str = ""
+    shape: str = ""
+
+
+def _read_text(text: str) -> _Read:
+    tagged, tags, begin = _tags(text, 0)
+    body = text[begin:]
     if "essid" in body[-96:] and (message_id := _MESSAGE_ID.search(body[-128:])):
         body = body[: len(body) - len(message_id[0])]
     row, by = _row(tags, _words(body), tagged)
@@ -818,28 +850,41 @@ def _read_ike_log(record: Record) -> IkeEvent:
         kind, fields = _read_unknown(body)
         acts = kind is Kind.UNREAD
         if kind is Kind.UNREAD:
-            shape = mask(line[start:])
-    if ids_cut or len(record.message) > MAX_LINE:
+            shape = mask(text)
+    if ids_cut:
         fields = fields | {"cut": True}
-    remote_address, remote_port = _endpoint(remote) if remote else ("", 0)
-    local_address, local_port = _endpoint(local) if local else ("", 0)
-    return IkeEvent(
-        at=record.at,
-        gateway=record.gateway,
-        kind=kind,
-        message=record.message,
-        category=record.category,
-        instance=record.instance,
-        session=_guid(session),
-        remote=remote_address,
-        remote_port=remote_port,
-        local=local_address,
-        local_port=local_port,
-        direction=tagged or (by if acts else Direction.NONE),
-        shape=shape,
-        **ids,
-        **fields,
-    )
+    return _Read(kind, tagged or (by if acts else Direction.NONE), shape=shape, **ids, **fields)
+
+
+# A gateway says the same few hundred things again and again, with other cookies. They are taken out, each an F for
+# every digit and its place in the line at the end, and put into what was read.
+_COOKIE: Final = re.compile(r"(?<=ookie 0x)[1-9a-fA-F][0-9a-fA-F]{12,15}(?![0-9a-zA-Z])")
+_STAND_IN: Final = "F" * (SHORTEST_SPI - 1)
+_cached_text = lru_cache(CACHE)(_read_text)
+
+
+def _read_again(text: str) -> _Read:
+    """What `_read_text` reads, remembered where that can be."""
+    if len(text) > MAX_CACHED:
+        return _read_text(text)
+    # What is longer may be cut off in the middle of a cookie; who writes so many Fs writes them himself.
+    if "ookie 0x" not in text or len(text) > MAX_HEAD or _STAND_IN in text.upper():
+        return _cached_text(text)
+    cookies: list[str] = []
+
+    def stand_in(cookie: re.Match[str]) -> str:
+        cookies.append(cookie[0])
+        return f"{'F' * (len(cookie[0]) - 1)}{len(cookies):X}"
+
+    read = _cached_text(_COOKIE.sub(stand_in, text, 9))
+    if any(_STAND_IN in said.upper() for said in (read.text, read.name, read.tunnel_id, read.ts_id, read.shape)):
+        return _read_text(text)
+    initiator, responder = read.initiator_spi, read.responder_spi
+    if _STAND_IN in initiator:
+        initiator = cookies[int(initiator[-1], 16) - 1].upper().rjust(SPI_DIGITS, "0")
+    if _STAND_IN in responder:
+        responder = cookies[int(responder[-1], 16) - 1].upper().rjust(SPI_DIGITS, "0")
+    return read._replace(initiator_spi=initiator, responder_spi=responder)
 
 
 def _read_unknown(body: str) -> tuple[Kind, _Fields]:

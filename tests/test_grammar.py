@@ -1025,6 +1025,43 @@ def test_a_cut_line_never_says_what_the_whole_did_not(line: str, data: st.DataOb
     assert part.session == whole.session
 
 
+_COOKIES = st.one_of(
+    st.sampled_from(("0", "CBF235637168FA00", "0BF235637168FA00", "FFFFFFFFFFFF1", "FFFFFFFFFFFFFFF2", "ffffffffffff3", "CBF235637168FA001")),
+    st.text("0123456789abcdefABCDEFx", max_size=17),
+)  # fmt: skip
+_AROUND = st.sampled_from(
+    (" iCookie 0x", " rCookie 0x", " and rCookie 0x", " Cookie 0x", " tunnelId 0x", " SPI 0x", "iCookie 0xiCookie 0x", " ",
+     "[ErrorCode] 0x", "with status iCookie 0x", " Notify Message - Cookie 0x", "[IkeEvent] rCookie 0x", "]")
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from([row.sample for row in grammar.ROWS] + ["no row knows this"]),
+    st.lists(st.tuples(_AROUND, _COOKIES), max_size=12),
+    st.integers(0, 540),
+)
+@example(
+    "[SEND][SA_INIT] Sending IKE SA_INIT packet with", [(" iCookie 0x", "CBF235637168FA00"), (" rCookie 0x", "0")], 0
+)
+@example("IKE Tunnel closed with status Policy match error", [(" iCookie 0x", "CBF235637168FA00")], 480)
+@example("IKE Tunnel closed", [(" with status iCookie 0x", "CBF235637168FA00")], 0)
+def test_what_is_remembered_without_its_cookies_reads_as_it_does_with_them(
+    sample: str, cookies: list[tuple[str, str]], blanks: int
+) -> None:
+    text = sample + " " * blanks + "".join(before + cookie for before, cookie in cookies)
+    grammar._cached_text.cache_clear()
+    other = re.sub("[1-9A-E]", "7", text)
+    grammar._read_again(other)  # remembers it, if it is one and the same but for the cookies
+    assert grammar._read_again(text) == grammar._read_text(text)
+
+
+def test_lines_that_differ_in_their_cookies_are_read_once() -> None:
+    grammar._cached_text.cache_clear()
+    for cookie in ("CBF235637168FA00", "A3C9358D2737DA5D", "70C9D10B840827BC"):
+        assert read(f"[RECEIVED][SA_INIT] Received SA INIT iCookie 0x{cookie} rCookie 0x0").initiator_spi == cookie
+    assert grammar._cached_text.cache_info().misses == 1
+
+
 def test_the_cap_marks_the_event() -> None:
     line = "[LOCAL_MSG] IKE Tunnel closed for tunnelId 0x3 with status Policy match error" + " " * grammar.MAX_LINE
     event = read(line)
@@ -1040,6 +1077,7 @@ def steps(line: str) -> int:
         return trace
 
     for cache in (
+        grammar._cached_text,
         grammar._row,
         grammar._cached_proposals,
         grammar._cached_selectors,

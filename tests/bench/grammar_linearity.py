@@ -54,7 +54,13 @@ def seconds(line: str) -> float:
     record = Record(0, "gw", Category.IKE, "", "", line)
     best = []
     for _ in range(9):
-        for cached in (grammar._row, grammar._cached_proposals, grammar._cached_selectors, grammar._endpoint):
+        for cached in (
+            grammar._cached_text,
+            grammar._row,
+            grammar._cached_proposals,
+            grammar._cached_selectors,
+            grammar._endpoint,
+        ):
             cached.cache_clear()
         start = time.thread_time()
         grammar.read(record)
