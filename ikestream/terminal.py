@@ -211,9 +211,15 @@ def _proof(row: Row, width: int) -> Iterator[Part]:
     yield Text(""), 0
 
 
+MOST_DEVICES = 2
+"""Commands for more than these are for want of knowing the device; two of a maker's systems have much in common."""
+
+
 def _commands(row: Row, tools: Sequence[str]) -> Iterator[Part]:
+    devices = {c["Tool"] for c in row["FixCommands"] if c["Side"] == "Peer"}
+    chosen = {*tools, *(devices if len(devices) <= MOST_DEVICES else ())}
     for command in row["FixCommands"]:
-        if command["Tool"] not in tools:
+        if command["Tool"] not in chosen:
             continue
         effect = command["Effect"].removeprefix("None; ")
         does = f"read only: {effect}" if effect != command["Effect"] else effect
@@ -224,7 +230,7 @@ def _commands(row: Row, tools: Sequence[str]) -> Iterator[Part]:
             if text and text != "Not needed.":
                 yield Text(plain(f"{title}: {text}".replace("\n", " "))), 4
         yield Text(""), 0
-    others = sorted({c["Tool"] for c in row["FixCommands"]} - set(tools), key=TOOLS.index)
+    others = sorted({c["Tool"] for c in row["FixCommands"]} - chosen, key=TOOLS.index)
     if others:
         yield Text(f"Commands for {', '.join(others)}: add --commands all, or name one.", style="dim"), 2
         yield Text(""), 0

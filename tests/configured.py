@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from ikestream.events import Proposal
 from ikestream.incident import Row
 from ikestream.inventory import Connection, Inventory, VpnGateway, renew
 from ikestream.inventory.connections import Listing
-from ikestream.lab import Lab
+from ikestream.lab import Lab, Story
 from ikestream.lab.policy import default_policy, one_of_each
 from ikestream.lab.site import Site
 from ikestream.replay import Tally, replay
@@ -48,6 +49,37 @@ def inventory(bench: Lab, *readings: tuple[int, Iterable[Connection]], **setting
     for at, connections in readings:
         found = renew(found, [Listing(gateway, tuple(connections))], at)
     return found
+
+
+def of_story(story: Story, *, custom: bool = False, **settings: Any) -> Inventory:
+    """Everything there is to know of a story's gateway and its connections; in Virtual WAN each is a link."""
+    wan = "/VPNGATEWAYS/" in story.gateway_id
+    said = " ".join(r.message for r in story.records)
+    addresses = tuple(sorted(set(re.findall(r"Local ([0-9.]+):", said))))
+    gateway = VpnGateway(
+        story.gateway_id,
+        story.gateway_id.rpartition("/")[2],
+        "RG-LAB",
+        addresses,
+        network="vnet-hub",
+        network_group="rg",
+    )
+    connections = [
+        Connection(
+            id=f"/connections/cn-{n}",
+            name=f"cn-{n}",
+            resource_group="rg-connections",
+            remote=truth.remote,
+            link=f"lc-{n}" if wan else "",
+            ike=STRONG.ike[0] if custom else None,
+            ipsec=STRONG.esp_accepted[0] if custom else None,
+            site=f"site-{n}",
+            site_group="rg-sites",
+            prefixes=(f"10.{100 + n}.0.0/16",),
+        )
+        for n, truth in enumerate(story.truths)
+    ]
+    return renew(Inventory(), [Listing(gateway, tuple(replace(c, **settings) for c in connections))], 0)
 
 
 def rows(bench: Lab, known: Inventory = Inventory()) -> list[Row]:  # noqa: B008 - a value

@@ -143,6 +143,16 @@ def test_commands_are_those_asked_for() -> None:
 # --- The note to the other company -----------------------------------------------------------------------------------
 
 
+def test_commands_of_a_device_that_the_inventory_names_are_printed_without_asking(tmp_path: Path) -> None:
+    text = (CASES / "PeerAddressMismatch" / "a-tag-says-whose-address-it-is.log").read_text("utf-8")
+    log = tmp_path / "seattle.log"
+    log.write_text(text.replace("203.0.113.8", "203.0.113.7"), "utf-8")  # where a FortiGate stands, as a tag says
+    for arguments, named in (([], False), (["--inventory", CASES.parent / "inventories" / "az"], True)):
+        out = diagnose(log, *arguments).out.decode()
+        assert ("diagnose vpn ike gateway list name" in out) is named
+        assert ("Junos" in out) is not named
+
+
 def test_the_note_is_about_the_tunnel_that_is_down() -> None:
     ran = run("note", POLICY)
     text = ran.out.decode()

@@ -58,7 +58,8 @@ CUSTOM = replace(CONFIGURED, configured=CUSTOM_POLICY)
 WAN_CONFIGURED = replace(WAN_NAMES, configured=replace(CONNECTION, link="lc-one", site="site-berlin"))
 
 # Facts 04 and 06 4.3, each read again in the source of azure-cli 2.91.0. The flags of the virtual-wan extension are those of
-# facts 04; its sa flags are confirmed at link level.
+# facts 04; its sa flags are confirmed at link level. `show`, `list` and `remove` were read in the source of the extension, where
+# an index is counted from 1.
 ALLOWED: dict[str, set[str]] = {
     "account set": {"--subscription"},
     "network vpn-connection list": {"-g", "--vnet-gateway", "-o"},
@@ -102,6 +103,15 @@ ALLOWED: dict[str, set[str]] = {
         "--sa-lifetime",
         "--sa-data-size",
     },
+    "network vpn-gateway connection vpn-site-link-conn ipsec-policy remove": {
+        "-g",
+        "--gateway-name",
+        "--connection-name",
+        "--name",
+        "--index",
+    },
+    "network vpn-gateway connection vpn-site-link-conn list": {"-g", "--gateway-name", "--connection-name", "--query"},
+    "network vpn-site show": {"-g", "-n"},
     "monitor activity-log list": {"--resource-id"},
 }
 CMDLETS: dict[str, set[str]] = {
@@ -120,6 +130,7 @@ CMDLETS: dict[str, set[str]] = {
     "Set-AzVirtualNetworkGatewayConnectionSharedKey": {"-Name", "-ResourceGroupName", "-Value"},
     "Reset-AzVirtualNetworkGatewayConnection": {"-Name", "-ResourceGroupName"},
     "Reset-AzVpnSiteLinkConnection": {"-ResourceGroupName", "-VpnGatewayName", "-VpnConnectionName", "-Name"},
+    "Get-AzVpnSiteLinkConnectionIkeSa": {"-ResourceGroupName", "-VpnGatewayName", "-VpnConnectionName", "-Name"},
     "Get-AzVpnConnection": {"-ResourceGroupName", "-ParentResourceName", "-Name"},
     "Get-AzVpnSite": {"-ResourceGroupName", "-Name"},
     "Read-Host": {"-AsSecureString"},
@@ -289,7 +300,9 @@ def test_every_command_tells_effect_undo_and_every_placeholder() -> None:
             assert c.effect
             assert c.undo
             assert set(PLACEHOLDER.findall(f"{c.command}\n{c.undo}")) <= set(PLACEHOLDER.findall(c.assumed)), c
-            assert "{" not in re.sub(r'"\{[^"]*\}"', "", c.command), c  # nothing left to be filled by the program
+            assert "{" not in re.sub(r'"(\[[^"]*\]\.)?\{[^"]*\}"', "", c.command), (
+                c
+            )  # nothing left to be filled by the program
 
 
 def test_no_command_is_told_twice() -> None:
@@ -663,11 +676,20 @@ def test_names_come_from_the_gateway_id_in_any_case_and_never_from_a_file_name()
     assert choose_words(Names("")).gateway_id == "<gateway-resource-id>"
 
 
-def test_with_two_azure_addresses_the_right_one_has_to_be_chosen() -> None:
-    remedy = cure(find("Unclassified"), replace(NAMES, azure_ips=("203.0.113.10", "203.0.113.11")))
+def test_with_two_azure_addresses_each_has_a_line_of_its_own() -> None:
+    # What restarts a tunnel is only told while it is down, and then every leg of it is.
+    addresses = tuple(f"203.0.113.{n}" for n in range(10, 15))
+    for few in (addresses[:1], addresses[:2], addresses[:4]):
+        remedy = cure(find("Unclassified"), replace(NAMES, azure_ips=few))
+        (clear,) = [c for c in remedy.commands if c.tool == "ASA" and "logoff" in c.command]
+        assert clear.command.splitlines() == [f"vpn-sessiondb logoff ipaddress {ip}" for ip in few]
+        (view,) = [c for c in remedy.commands if c.tool == "IOS-XE" and "show" in c.command]
+        assert view.command.count("show crypto ikev2 sa detailed") == 1
+        assert view.command.count("show crypto ipsec sa peer") == len(few)
+    remedy = cure(find("Unclassified"), replace(NAMES, azure_ips=addresses))
     (clear,) = [c for c in remedy.commands if c.tool == "ASA" and "logoff" in c.command]
     assert "<azure-public-ip>" in clear.command
-    assert "203.0.113.10, 203.0.113.11" in clear.assumed
+    assert addresses[4] in clear.assumed
 
 
 # Keys ----------------------------------------------------------------------------------------------------------

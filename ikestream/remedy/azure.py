@@ -1,7 +1,7 @@
 """Words -> Command: what is typed on Azure's side.
 
 `az` flags were read in the source of azure-cli 2.91.0, PowerShell parameters in the reference pages (facts 04 and 06
-4.3). Nothing here was run against Azure. `ipsec-policy add` appends to the list although a connection may hold one
+4.3), those of Virtual WAN in the source of its extension and the pages of its cmdlets. Nothing here was run against Azure. `ipsec-policy add` appends to the list although a connection may hold one
 policy only, so a policy that exists is replaced with PowerShell. CLI 2.91.0 has no reset of one connection: PowerShell
 has.
 """
@@ -39,7 +39,10 @@ _HOLES = {
 def check_connection(words: Words) -> tuple[Command, ...]:
     """Read the settings of the connection before anything is changed; find its name first if it is unknown."""
     if words.virtual_wan:
-        return (_check_virtual_wan(words),)
+        return (
+            *_read_link(words, _LINK, "policy (p), IKE version (v), mode and selectors (ts)"),
+            _check_virtual_wan(words),
+        )
     found = []
     if words.connection.startswith("<"):
         listing = f"az network vpn-connection list -g {words.gateway_group} --vnet-gateway {words.gateway} -o table"
@@ -54,7 +57,7 @@ def check_connection(words: Words) -> tuple[Command, ...]:
 def check_status(words: Words) -> tuple[Command, ...]:
     """See whether it worked."""
     if words.virtual_wan:
-        return ()
+        return _read_link(words, "connectionStatus", "Connected when the tunnel is up, some minutes late")
     show = f"az network vpn-connection show -g {words.group} -n {words.connection} --query connectionStatus"
     return (_az(show, "None; it shows Connected when the tunnel is up, some minutes late.", *words.same_group),)
 
@@ -62,7 +65,11 @@ def check_status(words: Words) -> tuple[Command, ...]:
 def list_ike_sas(words: Words) -> tuple[Command, ...]:
     """Read what is negotiated right now."""
     if words.virtual_wan:
-        return ()
+        get = (
+            f"Get-AzVpnSiteLinkConnectionIkeSa -ResourceGroupName {words.group} -VpnGatewayName {words.gateway}"
+            f" -VpnConnectionName {words.connection} -Name {words.link}"
+        )
+        return (_powershell(get, "None; it shows the security associations that exist now.", NO_UNDO),)
     listing = f"az network vpn-connection list-ike-sas -g {words.group} -n {words.connection}"
     return (_az(listing, "None; it shows the security associations that exist now.", *words.same_group),)
 
@@ -263,7 +270,7 @@ def set_property(words: Words, name: str, value: str, undo: str, effect: str = D
 def show_property(words: Words, name: str) -> tuple[Command, ...]:
     """Read one property of the connection."""
     if words.virtual_wan:
-        return ()
+        return _read_link(words, _OF_LINK.get(name, name), "it")
     show = f"az network vpn-connection show -g {words.group} -n {words.connection} --query {name}"
     return (_az(show, NONE, *words.same_group),)
 
@@ -289,8 +296,13 @@ def set_policy_based_selectors(words: Words) -> tuple[Command, ...]:
 def show_site(words: Words, query: str) -> tuple[Command, ...]:
     """Read the resource that stands for the peer's site; `query` is a constant of ours."""
     if words.virtual_wan:
+        effect = "None; it shows address and prefixes of the site."
+        show = f"az network vpn-site show -g {words.site_group} -n {words.site_name}"
         get = f"Get-AzVpnSite -ResourceGroupName {words.site_group} -Name {words.site_name}"
-        return (_powershell(get, "None; it shows address and prefixes of the site.", NO_UNDO, *words.same_site_group),)
+        return (
+            _az(show, effect, *words.same_site_group, _EXTENSION),
+            _powershell(get, effect, NO_UNDO, *words.same_site_group),
+        )
     show = f"az network local-gateway show -g {words.site_group} -n {words.site_name} --query {query}"
     return (_az(show, NONE, *words.same_site_group),)
 
@@ -371,6 +383,21 @@ def show_site_bgp(words: Words) -> tuple[Command, ...]:
     return show_site(words, "bgpSettings")
 
 
+_EXTENSION = "The virtual-wan extension of the az command line is installed."
+_LINK = "{p:ipsecPolicies,v:vpnConnectionProtocolType,mode:vpnLinkConnectionMode,ts:usePolicyBasedTrafficSelectors}"
+_OF_LINK = {"connectionMode": "vpnLinkConnectionMode", "connectionProtocol": "vpnConnectionProtocolType"}
+"""What Virtual WAN calls a property that the other connections have, too."""
+
+
+def _read_link(words: Words, query: str, what: str) -> tuple[Command, ...]:
+    show = (
+        f"{_subscription(words)}az network vpn-gateway connection vpn-site-link-conn list -g {words.group}"
+        f" --gateway-name {words.gateway} --connection-name {words.connection}"
+        f" --query \"[?name=='{words.link}'].{query}\""
+    )
+    return (_az(show, f"None; it shows {what}, of this link.", _EXTENSION),)
+
+
 def _check_virtual_wan(words: Words) -> Command:
     get = (
         f"Get-AzVpnConnection -ResourceGroupName {words.group} -ParentResourceName {words.gateway}"
@@ -379,27 +406,32 @@ def _check_virtual_wan(words: Words) -> Command:
     return _powershell(get, "None; it shows the connection with its links and IPsec policies. Keep a copy.", NO_UNDO)
 
 
-def _set_virtual_wan(words: Words, values: dict[Parameter, str], told: tuple[str, ...]) -> Command:
-    flags = " ".join(f"--{_flag(parameter)} {value}" for parameter, value in values.items())
-    add = (
-        f"az network vpn-gateway connection vpn-site-link-conn ipsec-policy add -g {words.group}"
-        f" --gateway-name {words.gateway} --connection-name {words.connection} --name {words.link} {flags}"
-        f" --sa-lifetime {SA_LIFETIME} --sa-data-size {SA_SIZE}"
-    )
-    undo = "Portal: the hub's VPN (Site to site) > the connection > edit the link > IPsec: Default."
-    custom = "The link has no custom policy yet (the check shows none); with one, change it in the portal instead."
-    if words.configured is not None:
-        custom = (
-            "The link has a custom policy: remove it in the portal first, this command adds and does not replace."
-            if words.configured.custom
-            else "The link still has no custom policy."
-        )
-    needs = (
-        custom,
-        "The virtual-wan extension of the az command line is installed.",
-    )
+def _set_virtual_wan(words: Words, values: Mapping[Parameter, str], told: tuple[str, ...]) -> Command:
+    configured = words.configured
+    link = f"-g {words.group} --gateway-name {words.gateway} --connection-name {words.connection} --name {words.link}"
+    group = "az network vpn-gateway connection vpn-site-link-conn ipsec-policy"
+    # A link holds one policy, and `add` makes a second: the one there is goes first.
+    remove = f"{group} remove {link} --index 1"
+    lifetime = (configured.lifetime if configured is not None else 0) or SA_LIFETIME
+    size = (configured.size if configured is not None else 0) or SA_SIZE
+
+    def add(those: Mapping[Parameter, str]) -> str:
+        flags = " ".join(f"--{_flag(parameter)} {value}" for parameter, value in those.items())
+        return f"{group} add {link} {flags} --sa-lifetime {lifetime} --sa-data-size {size}"
+
+    command, undo = add(values), f"{remove}\n(back to the default offers)"
     effect = "Sets the custom policy of this link. Its tunnel drops for some seconds."
-    return write(ActionOn.AZURE, "az", add, effect, undo, (*needs, *told))
+    needs = "The link has no custom policy yet (the check shows none); with one, remove it first (ipsec-policy remove --index 1)."
+    if configured is not None and configured.custom:
+        held = dict(zip(values, _held(configured), strict=True))
+        command, undo = f"{remove}\n{command}", f"{remove}\n{add(held)}"
+        effect = (
+            "Takes the custom policy of this link away and sets the new one. Its tunnel drops for some seconds, twice."
+        )
+        needs = "The link still has the one policy that was read."
+    elif configured is not None:
+        needs = "The link still has no custom policy."
+    return write(ActionOn.AZURE, "az", command, effect, undo, (needs, _EXTENSION, *told))
 
 
 def _settle(kind: GatewayKind, parameter: Parameter, value: str) -> str:

@@ -43,7 +43,7 @@ def _pre_shared_key(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
         f" or log. In the peer's log look for an ID mismatch: it must expect {addresses} as the remote ID.",
         azure=f"agree on one new key of letters and digits, then enter it here last ({place})."
         " IKE cannot show which end is wrong, so replace it on both.",
-        peer=f"enter the new key first. {peer.key_places()}.",
+        peer=f"enter the new key first. {peer.key_places(words)}.",
     )
     commands = (
         *azure.check_connection(words),

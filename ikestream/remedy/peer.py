@@ -18,11 +18,14 @@ from typing import Any
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Command, Parameter
 from ikestream.offers import Phase, parameters, spell, weak
-from ikestream.remedy.names import Names, Words, choose_words, write
+from ikestream.remedy.names import Names, Words, choose_words, networks, write
 
 _VENDORS: dict[str, Any] = json.loads((files("ikestream") / "data" / "peer_settings.json").read_text("utf-8"))[
     "vendors"
 ]
+
+MAX_ADDRESSES = 4
+"""Of Azure, each with a line of its own; a gateway has two or three, and four in two generations."""
 
 _UNDO_CHANGE = "The same lines with the values noted before."
 _UNDO_RESTART = "Not needed: the tunnel negotiates again."
@@ -93,11 +96,16 @@ def propose(words: Words, phase: Phase, proposal: Proposal) -> tuple[Command, ..
 
 
 def select(words: Words, site: Sequence[str], azure: Sequence[str]) -> tuple[Command, ...]:
-    """Set the peer's selectors: `site` its own prefixes, `azure` those behind the gateway, checked CIDRs or ().
+    """Set the peer's selectors: `site` its own prefixes, `azure` those behind the gateway, checked CIDRs or (), which is
+    what the configuration of the connection says, if it does.
 
     One pair is written, from the first prefixes; more of them are said to be repeated.
     """
     found = []
+    known = words.configured
+    if known is not None:
+        site = site or networks((*(p for pair in known.selectors for p in pair.remote), *known.prefixes))
+        azure = azure or networks(p for pair in known.selectors for p in pair.local)
     here, there = (site[0] if site else "<site-prefix>"), (azure[0] if azure else "<vnet-prefix>")
     values = {
         "site": here,
@@ -128,9 +136,9 @@ def select_any(words: Words) -> tuple[Command, ...]:
     )
 
 
-def key_places() -> str:
-    """Where each device holds the pre-shared key, as prose: a key is never part of a command here."""
-    return "; ".join(f"{vendor}: {_VENDORS[vendor]['key']}" for vendor in Vendor)
+def key_places(words: Words) -> str:
+    """Where the device holds the pre-shared key, as prose: a key is never part of a command here."""
+    return "; ".join(f"{vendor}: {_VENDORS[vendor]['key']}" for vendor in vendors(words))
 
 
 def _restart(vendor: Vendor, words: Words) -> Command:
@@ -189,9 +197,13 @@ def _masked(network: str, *, wildcard: bool) -> str:
 
 
 def _write(vendor: Vendor, words: Words, lines: Iterable[str], effect: str, undo: str, *assumed: str) -> Command:
-    text = "\n".join(_fill(line, {"azure_ip": words.azure_ip}) for line in lines)
+    several = words.azure_ips if 1 < len(words.azure_ips) <= MAX_ADDRESSES else (words.azure_ip,)
+    found = [
+        _fill(line, {"azure_ip": ip}) for line in lines for ip in (several if "{azure_ip}" in line else several[:1])
+    ]
+    text = "\n".join(found)
     told = []
-    if len(words.azure_ips) > 1 and words.azure_ip in text:
+    if len(words.azure_ips) > MAX_ADDRESSES and words.azure_ip in text:
         told.append(f"The Azure address is one of {', '.join(words.azure_ips)}; do it for each that fails.")
     caveat = f"Written for {_VENDORS[vendor]['versions']}; check the syntax against your version."
     return write(ActionOn.PEER, vendor.value, text, effect, undo, (*told, *assumed, caveat))
