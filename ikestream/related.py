@@ -11,14 +11,19 @@ from collections.abc import Iterator
 
 from ikestream.estate import Estate, Scope
 from ikestream.incident import Row, Told, Wanted
+from ikestream.inventory import Connection
 
 MAX_RELATED = 256
 """Of one incident; more would not fit into a field."""
 
 
 def counterparts(store: Estate, scope: Scope) -> Iterator[Scope]:
-    """Yield the tunnels that may share the fault of this one: its other end, and the same peer at other gateways."""
+    """Yield the tunnels that may share the fault of this one: the others of its site, its other end, and the same peer at
+    other gateways."""
     own = store.gateways[scope.gateway]
+    for other in store.inventory.of(scope.gateway).beside(scope.remote):
+        if other.remote in own.tunnels:
+            yield Scope(scope.gateway, other.remote)
     for key, gateway in store.gateways.items():
         if key == scope.gateway:
             continue
@@ -38,6 +43,8 @@ def relate(store: Estate, scope: Scope, want: Wanted, row: Row) -> list[str]:
             f" The peer is a gateway of this stream, too ({', '.join(ends)}): one fault, seen from both ends."
             " Both connection resources need the same policy and the same key."
         )
+    if scope.remote and (others := store.inventory.of(scope.gateway).beside(scope.remote)):
+        want.content["Explanation"] += _redundancy(store, scope, want, others)
     if scope.remote:
         scopes = [Scope(scope.gateway, ""), *counterparts(store, scope)]
         related = [
@@ -61,6 +68,26 @@ def relate(store: Estate, scope: Scope, want: Wanted, row: Row) -> list[str]:
         ]
     forgotten = [i for i in row.get("RelatedIncidents") or () if not _is_told(store, scopes, i)]
     return sorted({*related, *forgotten})[:MAX_RELATED]
+
+
+def _redundancy(store: Estate, scope: Scope, want: Wanted, others: tuple[Connection, ...]) -> str:
+    """Say which other tunnels the site has, and whether they are down, too."""
+    down = {o.remote for o in others if _told(store, Scope(scope.gateway, o.remote), want.start, want.end)}
+    names = [f"{f'link {o.link}' if o.link else f'connection {o.name}'} to {o.remote}" for o in others]
+    what = "another tunnel" if len(others) == 1 else f"{len(others)} other tunnels"
+    lies = "is down, too" if want.end is None else "was down at the time, too"
+    fell = [name for name, o in zip(names, others, strict=True) if o.remote in down]
+    if not fell:
+        state = (
+            "No outage of it is known, so traffic may still flow."
+            if len(others) == 1
+            else "No outage of them is known, so traffic may still flow."
+        )
+    elif len(fell) == len(others):
+        state = f"{'It' if len(others) == 1 else 'Each'} {lies}."
+    else:
+        state = f"{' and '.join(fell)} {lies}."
+    return f" The site has {what}: {', '.join(names)}. {state}"
 
 
 def _ends(store: Estate, scope: Scope) -> list[str]:

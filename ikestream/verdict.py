@@ -174,6 +174,7 @@ def _name(
         gateway_name=gateway_id.rpartition("/")[2],
         resource_group=version.connection.resource_group if version is not None else "",
         connection=version.connection.name if version is not None else "",
+        link=version.connection.link if version is not None else "",
         remote_ip=remote,
         azure_ips=tuple(locals_) or (listed.addresses if listed is not None else ()),
         peer_ip_is_known=bool(remote),  # an outage is only ever told about a known peer
@@ -460,6 +461,8 @@ def _agree(last_good: Negotiation | None) -> remedy.Agreed:
 
 def _tunnel(names: remedy.Names) -> str:
     """Name the tunnel as people call it, at the beginning of a sentence."""
+    if names.connection and names.link:
+        return f"Connection {names.connection}, link {names.link}, to {names.remote_ip}"
     if names.connection:
         return f"Connection {names.connection} to {names.remote_ip}"
     return f"The tunnel to {names.remote_ip}"

@@ -359,6 +359,19 @@ def test_a_moved_connection_ends_the_outage_of_its_old_address() -> None:
     assert "goes to 198.51.100.250 now" in row["Summary"]
 
 
+def test_it_does_although_azure_looks_another_one_up_by_name() -> None:
+    bench = lab()
+    site = silent_peer(bench)
+    named = connection(bench, site, id="/named", name="cn-named", remote="", fqdn="branch.example.com")
+    at = site.now + 30 * SECOND
+    known = inventory(bench, (bench.start, [connection(bench, site), named]), (at, [named]))
+    bench.log.operation(site.now + 20 * MINUTE, "SetGatewayConfiguration", "GatewayTenantWorker_IN_0", "x")
+
+    assert outage(rows(bench, known))["Resolution"] == "Removed"
+    # Never seen with a connection of its own: it may be the one that is looked up.
+    assert outage(rows(bench, inventory(bench, (at, [named]))))["Resolution"] is None
+
+
 def test_a_connection_that_azure_goes_on_calling_is_there_whatever_a_list_says() -> None:
     bench = lab()
     site = silent_peer(bench)
@@ -505,6 +518,78 @@ def test_responder_only_is_told_and_no_hypothesis_any_more() -> None:
     row = outage(rows(bench, inventory(bench, (0, [connection(bench, site, mode=Mode.RESPONDER_ONLY)]))))
     assert "Azure waits for the peer" in row["Explanation"]
     assert not any("ResponderOnly" in h["Cause"] for h in row["Hypotheses"])
+
+
+# --- a site with several tunnels ----------------------------------------------------------------------------------
+
+
+def site_of_two_links(bench: Lab, *, both: bool) -> tuple[Site, Site, Inventory]:
+    """Both tunnels of a site work; the peer at the one, or at both, falls silent."""
+    one, two = bench.site(active_active=False), bench.site(active_active=False)
+    for site in (one, two):
+        site.run(30 * MINUTE)
+    for site in (one, two) if both else (one,):
+        site.set(peer={"answers": False, "heard": False})
+        site.drop(13886, reason="DPD timed out")
+    for site in (one, two):
+        site.run(30 * MINUTE)
+    links = [
+        connection(bench, site, id="/cn-plant", name="cn-plant", link=link)
+        for site, link in ((one, "lc-fibre"), (two, "lc-lte"))
+    ]
+    return one, two, inventory(bench, (0, links))
+
+
+def test_a_site_with_two_links_is_one_connection_with_two_tunnels() -> None:
+    bench = lab()
+    one, two, known = site_of_two_links(bench, both=False)
+
+    row = outage(rows(bench, known))
+    assert row["Summary"].startswith(f"Connection cn-plant, link lc-fibre, to {one.peer.address} is down")
+    assert (
+        f"The site has another tunnel: link lc-lte to {two.peer.address}. No outage of it is known, so traffic may"
+        " still flow." in row["Explanation"]
+    )
+    assert row["RelatedIncidents"] == []
+
+
+def test_and_when_both_are_down_each_row_says_so_and_points_to_the_other() -> None:
+    bench = lab()
+    one, two, known = site_of_two_links(bench, both=True)
+
+    first, second = (row for row in rows(bench, known) if row["Kind"] == "Outage")
+    assert {first["RemoteIP"], second["RemoteIP"]} == {one.peer.address, two.peer.address}
+    assert all("It is down, too." in row["Explanation"] for row in (first, second))
+    assert (first["RelatedIncidents"], second["RelatedIncidents"]) == ([second["IncidentId"]], [first["IncidentId"]])
+
+
+def test_a_tag_says_that_two_connections_are_of_one_site() -> None:
+    bench = lab()
+    one, two = bench.site(active_active=False), bench.site(active_active=False)
+    for site in (one, two):
+        site.run(30 * MINUTE)
+    one.set(peer={"answers": False, "heard": False})
+    one.drop(13886, reason="DPD timed out")
+    for site in (one, two):
+        site.run(30 * MINUTE)
+    tagged = connection(bench, two, also=(one.peer.address,))
+
+    apart = inventory(bench, (0, [connection(bench, one), connection(bench, two)]))
+    assert "The site has" not in outage(rows(bench, apart))["Explanation"]
+    row = outage(rows(bench, inventory(bench, (0, [connection(bench, one), tagged]))))
+    assert f"another tunnel: connection cn-{two.peer.address} to {two.peer.address}." in row["Explanation"]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_no_order_changes_what_is_said_of_the_other_tunnels(both: bool) -> None:
+    bench = lab(3)
+    _, _, known = site_of_two_links(bench, both=both)
+    records = sorted(bench.log.records, key=lambda r: r.at or 0)
+
+    expected = told(as_delivered(post(records, Random(0), PROMPT), Random(0), known))
+    for shuffle in range(1, 4):
+        random = Random(shuffle)
+        assert told(as_delivered(post(records, random, PROMPT), random, known)) == expected
 
 
 # --- a value beside facts and time --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ everything beside the name (az), and a Virtual WAN with its settings under `prop
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,26 @@ def test_the_other_gateway_of_two_virtual_networks_is_a_peer_and_has_clients() -
     other = inventory.of(LAB.replace("vng-lab", "vng-hub")).gateway
     assert other is not None
     assert other.p2s
+
+
+def test_each_tunnel_to_another_gateway_has_the_inner_address_of_its_instance(tmp_path: Path) -> None:
+    shutil.copytree(AZ, tmp_path / "az")
+    gateways = json.loads((AZ / "vnet-gateways.json").read_text("utf-8"))
+    hub = next(g for g in gateways if g["name"] == "vng-hub")
+    peerings = [
+        {"defaultBgpIpAddresses": [inner], "customBgpIpAddresses": [], "tunnelIpAddresses": [outer]}
+        for inner, outer in (("10.40.255.4", "192.0.2.40"), ("10.40.255.5", "192.0.2.41"))
+    ]
+    hub["bgpSettings"] = {"asn": 65040, "bgpPeeringAddress": "10.40.255.4,10.40.255.5", "bgpPeeringAddresses": peerings}
+    (tmp_path / "az" / "vnet-gateways.json").write_text(json.dumps(gateways), "utf-8")
+    connections = json.loads((AZ / "vpn-connections.json").read_text("utf-8"))
+    next(c for c in connections if c["name"] == "cn-hub")["enableBgp"] = True
+    (tmp_path / "az" / "vpn-connections.json").write_text(json.dumps(connections), "utf-8")
+
+    inventory, _ = load([tmp_path / "az"])
+    one, two = of(inventory, LAB, "192.0.2.40"), of(inventory, LAB, "192.0.2.41")
+    assert (one.bgp_addresses, two.bgp_addresses) == (("10.40.255.4",), ("10.40.255.5",))
+    assert inventory.of(LAB).inside("10.40.255.5") == two
 
 
 def test_express_route_is_no_vpn() -> None:

@@ -55,7 +55,7 @@ CUSTOM_POLICY = replace(
     size=1024,
 )
 CUSTOM = replace(CONFIGURED, configured=CUSTOM_POLICY)
-WAN_CONFIGURED = replace(WAN_NAMES, configured=replace(CONNECTION, link="lc-one", site="site-berlin"))
+WAN_CONFIGURED = replace(WAN_NAMES, link="lc-one", configured=replace(CONNECTION, link="lc-one", site="site-berlin"))
 
 # Facts 04 and 06 4.3, each read again in the source of azure-cli 2.91.0. The flags of the virtual-wan extension are those of
 # facts 04; its sa flags are confirmed at link level. `show`, `list` and `remove` were read in the source of the extension, where

@@ -146,11 +146,14 @@ class Connections:
 
     def ended(self, remote: str) -> tuple[Ended, ...]:
         """Return when a connection to `remote` went, oldest first; () if none did, or if that cannot be known."""
-        if self.gateway is None or any(not v.connection.remote for v in self.current):
+        if self.gateway is None:
             return ()
         own = [v for v in self.versions if v.connection.remote == remote]
-        if not own:  # it was gone when the gateway was first read
-            return (Ended(self.since),) if self.since else ()
+        if (
+            not own
+        ):  # it was gone when the gateway was first read, or is that of a connection that Azure looks up by name
+            named = any(not v.connection.remote for v in self.current)
+            return (Ended(self.since),) if self.since and not named else ()
         found = []
         for v in own:
             at = v.until
@@ -172,6 +175,21 @@ class Connections:
             if v.connection.identity == version.connection.identity and v.until is not None and v.until <= version.since
         ]
         yield from sorted(older, key=lambda v: (v.until or 0, v.since), reverse=True)
+
+    def beside(self, remote: str) -> tuple[Connection, ...]:
+        """Return the other tunnels of the site that `remote` belongs to: other links of its connection, or connections to
+        an address that a tag says is the same site's."""
+        version = self.of(remote, called=True)
+        if version is None or version.until is not None:
+            return ()
+        own = version.connection
+        found = [
+            c
+            for c in (v.connection for v in self.current)
+            if c.identity != own.identity or c.remote != own.remote
+            if c.remote and (c.id.lower() == own.id.lower() or c.remote in own.also or own.remote in c.also)
+        ]
+        return tuple(sorted(found, key=lambda c: (c.identity, c.remote)))
 
     def inside(self, address: str) -> Connection | None:
         """Return the connection whose peer has this BGP address, if it is one only."""

@@ -186,9 +186,12 @@ def _said_addresses(r: Resource) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _bgp_addresses(bgp: Resource) -> tuple[str, ...]:
-    texts = _text(bgp, "bgpPeeringAddress").split(",")
-    for p in _items(bgp, "bgpPeeringAddresses"):
+def _bgp_addresses(bgp: Resource, tunnel: str = "") -> tuple[str, ...]:
+    """Return the inner addresses: those of the instance that has the public address `tunnel`, if one is named."""
+    peerings = _items(bgp, "bgpPeeringAddresses")
+    own = [p for p in peerings if tunnel and tunnel in map(_address, _texts(p, "tunnelIpAddresses"))]
+    texts = [] if own else _text(bgp, "bgpPeeringAddress").split(",")
+    for p in own or peerings:
         texts += [*_texts(p, "defaultBgpIpAddresses"), *_texts(p, "customBgpIpAddresses")]
     return tuple(dict.fromkeys(a for a in map(_address, texts) if a))
 
@@ -236,7 +239,7 @@ def _to_gateway(r: Resource, other_id: str, gathered: Gathered, missing: list[st
             site=other_id.rpartition("/")[2],
             site_group=_group(other_id),
             asn=_number(bgp, "asn"),
-            bgp_addresses=_bgp_addresses(bgp) if r.get("enableBgp") is True else (),
+            bgp_addresses=_bgp_addresses(bgp, remote) if r.get("enableBgp") is True else (),
         )
         for remote in remotes or ("",)
     ]

@@ -41,6 +41,7 @@ class Names:
     remote_ip: str = ""
     azure_ips: tuple[str, ...] = ()
     peer_ip_is_known: bool = False
+    link: str = ""  # Virtual WAN: the name of the link connection
     configured: Connection | None = None  # the connection as it is in Azure now, if an inventory says
     network: str = ""  # the virtual network of the gateway
     network_group: str = ""
@@ -136,7 +137,7 @@ def choose_words(names: Names) -> Words:
         peer_ip=(_address(names.remote_ip) if names.peer_ip_is_known else "") or "<peer-public-ip>",
         azure_ip=azure_ips[0] if len(azure_ips) == 1 else "<azure-public-ip>",
         azure_ips=azure_ips,
-        link=_name(names.configured.link if names.configured else "", "<link-connection-name>"),
+        link=_name(names.link, "<link-connection-name>"),
         site_name=_name(
             names.configured.site if names.configured else "",
             "<vpn-site>" if kind is GatewayKind.VIRTUAL_WAN else "<local-network-gateway>",
