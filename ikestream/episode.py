@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ikestream.events import IkeEvent, Kind
+from ikestream.far_end import FarEnd
 from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
@@ -69,6 +70,7 @@ class Situation:
     last_good: Negotiation | None
     times: Times
     connections: Connections = NOTHING  # what is configured on the gateway
+    far: FarEnd | None = None  # the peer's own log, where the peer is a gateway of this stream
 
     @property
     def configured(self) -> Version | None:
@@ -82,7 +84,7 @@ class Situation:
             tuple(n for n in self.negotiations if n.start <= until), self.conclusions, self.attempts,
             tuple(n for n in self.failed if n.start <= until), newest, self.downs,
             tuple(c for c in self.changes if c.at <= until), self.gateway_events, self.last_good, self.times,
-            self.connections,
+            self.connections, self.far,
         )  # fmt: skip
 
 
@@ -190,6 +192,7 @@ def situate(
     now: int,
     times: Times,
     connections: Connections = NOTHING,
+    far: FarEnd | None = None,
 ) -> Situation:
     """Return what the rules may look at for `episode`."""
     until = now if episode.up is None else episode.up
@@ -233,4 +236,5 @@ def situate(
         last_good=max(good, key=lambda n: (conclusions[n].at, n.session), default=None),
         times=times,
         connections=connections,
+        far=far,
     )

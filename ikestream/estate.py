@@ -47,6 +47,7 @@ class Estate:
     changed: set[Scope] | None = None
     """Whose facts, ledger or deadline may have changed since somebody emptied it: what a store has to write. None: nobody
     asks, and then nothing grows with what comes."""
+    _owners: dict[str, frozenset[str]] = field(default_factory=dict)  # address -> gateways that it belongs to
     _ledgers: dict[Scope, Ledger] = field(default_factory=dict)
     _due: dict[Scope, int] = field(default_factory=dict)
     _heap: list[tuple[int, Scope]] = field(default_factory=list)
@@ -70,9 +71,14 @@ class Estate:
             owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]
             self.changed |= {Scope(key, ""), Scope(key, owner)}
         if gateway.locals is not locals_:  # a peer of another gateway may turn out to be this one
+            self._own(gateway)
             for other in self.gateways.values():
                 for peer in gateway.locals & other.tunnels.keys():
                     self.schedule(Scope(other.key, peer), due)
+        if touched and event.remote in self._owners:  # what this end offers or refuses is news at the other
+            for far in self._owners[event.remote] - {key}:
+                for local in gateway.locals & self.gateways[far].tunnels.keys():
+                    self.schedule(Scope(far, local), due)
         for remote in touched:
             if remote:
                 self.schedule(Scope(key, remote), due)
@@ -100,9 +106,18 @@ class Estate:
             for remote in ("", *gateway.tunnels):
                 self.schedule(Scope(key, remote), due)
 
+    def owners(self, address: str) -> frozenset[str]:
+        """Return the gateways that an address belongs to, by their own lines."""
+        return self._owners.get(address, frozenset())
+
+    def _own(self, gateway: Gateway) -> None:
+        for address in gateway.locals:
+            self._owners[address] = self.owners(address) | {gateway.key}
+
     def add(self, gateway: Gateway, ledgers: Mapping[str, Ledger], dues: Mapping[str, int | None]) -> None:
         """Take in a gateway as a store kept it: what was told and what is due, by remote address, '' for itself."""
         self.gateways[gateway.key] = gateway
+        self._own(gateway)
         gateway.recognise(self.known_to(gateway.key))
         for remote, ledger in ledgers.items():
             self.keep(Scope(gateway.key, remote), ledger)
@@ -113,6 +128,7 @@ class Estate:
     def remove(self, key: str) -> None:
         """Forget a gateway and everything about it."""
         self.gateways.pop(key, None)
+        self._owners = {a: left for a, keys in self._owners.items() if (left := keys - {key})}
         self._ledgers = {scope: ledger for scope, ledger in self._ledgers.items() if scope.gateway != key}
         self._due = {scope: due for scope, due in self._due.items() if scope.gateway != key}
 

@@ -93,9 +93,9 @@ def _redundancy(store: Estate, scope: Scope, want: Wanted, others: tuple[Connect
 def _ends(store: Estate, scope: Scope) -> list[str]:
     """Return the names of the gateways of this stream that own the peer's address."""
     return sorted(
-        gateway.name[1].rpartition("/")[2]
-        for key, gateway in store.gateways.items()
-        if key != scope.gateway and gateway.name is not None and scope.remote in gateway.locals
+        name[1].rpartition("/")[2]
+        for key in store.owners(scope.remote) - {scope.gateway}
+        if (name := store.gateways[key].name) is not None
     )
 
 

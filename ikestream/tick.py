@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from ikestream import far_end
 from ikestream.advice import Outlook
 from ikestream.counsel import counsel, counsel_gateway, decide
 from ikestream.episode import Situation, episodes, lose_sight, situate
 from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
+from ikestream.far_end import FarEnd
 from ikestream.fold import fold
 from ikestream.history import recall
 from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
@@ -55,11 +57,12 @@ def look(
     pace: Pace = Pace.LIVE,
     read_to: int | None = None,
     connections: Connections = NOTHING,
+    far: FarEnd | None = None,
 ) -> View:
     """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement.
 
     `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is
-    configured on the gateway.
+    configured on the gateway, `far` what the peer's own log shows.
     """
     clockless = times is CLOCKLESS
     scope = f"{gateway.key}|{tunnel.remote}"
@@ -79,7 +82,7 @@ def look(
             found, unheard = lose_sight(found, tunnel, since, now)
             deadlines |= unheard
         for episode in found:
-            situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections))
+            situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections, far))
             if connections.gateway is not None and episode.up is None:
                 deadlines.update(
                     at for when in peer_address_mismatch.due(situation) for at in (when, when + WORST_DELAY)
@@ -205,7 +208,8 @@ def conclude(
             if tunnel is None:  # the gateway itself, or a stranger that was evicted at the bound
                 continue
             before = tunnel.spells
-            views.append((scope, look(gateway, tunnel, now, times, pace, read_to, connections)))
+            far = far_end.find(store, scope)
+            views.append((scope, look(gateway, tunnel, now, times, pace, read_to, connections, far)))
             if tunnel.spells != before:
                 gateways[scope.gateway] = None
         for key in gateways:

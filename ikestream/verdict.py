@@ -150,7 +150,8 @@ def _resolution(episode: Episode) -> str:
 def name(situation: Situation) -> remedy.Names:
     """Return the names a cure may use. Everything comes from the gateway's own id or from addresses of a known peer."""
     locals_ = sorted({n.local for n in situation.negotiations if n.local})
-    return _name(situation.gateway, situation.tunnel.remote, situation.connections, locals_)
+    names = _name(situation.gateway, situation.tunnel.remote, situation.connections, locals_)
+    return replace(names, peer_gateway=situation.far.name) if situation.far is not None else names
 
 
 DRILLS = "/subscriptions/00000000-0000-0000-0000-000000000000/resourcegroups/ikestream-drill/"

@@ -14,7 +14,7 @@ import pytest
 from ikestream.envelope import BadEnvelope, decode
 from ikestream.events import Category, Kind, Record
 from ikestream.grammar import read
-from ikestream.lab import ADVISED, FAULTS, HEALTHY, PROMPT, REHEARSED, Feed, Lab, Scenario, post, wrap
+from ikestream.lab import ADVISED, BETWEEN_GATEWAYS, FAULTS, HEALTHY, PROMPT, REHEARSED, Feed, Lab, Scenario, post, wrap
 from ikestream.lab.ends import Azure, Peer, Side
 from ikestream.lab.exchange import Exchange, Result
 from ikestream.lab.healthy import strangers_knock
@@ -23,7 +23,7 @@ from ikestream.lab.policy import choose, default_policy, matching_policy, miss
 from ikestream.offers import Phase, compare
 from ikestream.times import WORST_DELAY
 
-ALL = [pytest.param(s, id=s.__name__) for s in chain(HEALTHY, FAULTS, ADVISED, REHEARSED)]
+ALL = [pytest.param(s, id=s.__name__) for s in chain(HEALTHY, FAULTS, ADVISED, REHEARSED, BETWEEN_GATEWAYS)]
 DOCUMENTATION = [ip_network(n) for n in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")]
 PRIVATE = [ip_network(n) for n in ("10.0.0.0/8",)]
 ANYWHERE = {"0.0.0.0", "255.255.255.255"}  # noqa: S104 - the selector of everything

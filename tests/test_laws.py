@@ -24,7 +24,7 @@ from ikestream.events import Category, Kind, Record
 from ikestream.formats.order import Ordered
 from ikestream.grammar import ROWS, read
 from ikestream.incident import Row
-from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Scenario, Story, post, wrap
+from ikestream.lab import BETWEEN_GATEWAYS, FAULTS, HEALTHY, Feed, Lab, Scenario, Story, post, wrap
 from ikestream.lab.ends import Side
 from ikestream.lab.faults import (
     differ_in_phase_one,
@@ -289,7 +289,7 @@ def test_a_start_that_moves_stays_the_same_incident() -> None:
     assert rows[0]["FirstSeen"] > rows[-1]["FirstSeen"]
 
 
-ORDERED = (*HEALTHY, *FAULTS)
+ORDERED = (*HEALTHY, *FAULTS, *BETWEEN_GATEWAYS)
 
 
 @pytest.mark.parametrize("scenario", named(ORDERED))
@@ -439,7 +439,7 @@ def test_strangers_are_never_tunnels(tunnel_log: bool) -> None:
 # --- truth: the injected cause is the one that is named -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("scenario", named(FAULTS))
+@pytest.mark.parametrize("scenario", named((*FAULTS, *BETWEEN_GATEWAYS)))
 def test_the_injected_fault_is_the_one_named(scenario: Scenario) -> None:
     for seed in SEEDS:
         story = scenario(Lab(seed))

@@ -14,9 +14,11 @@ from ikestream.lab.healthy import HEALTHY, Scenario
 from ikestream.lab.policy import Difference
 from ikestream.lab.rehearsals import REHEARSED
 from ikestream.lab.story import Story, Truth
+from ikestream.lab.vnet_to_vnet import BETWEEN_GATEWAYS
 
 __all__ = [
     "ADVISED",
+    "BETWEEN_GATEWAYS",
     "FAULTS",
     "HEALTHY",
     "PROMPT",

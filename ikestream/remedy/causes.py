@@ -38,12 +38,13 @@ def _pre_shared_key(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
         if words.virtual_wan
         else _PORTAL_KEY
     )
+    there = f"Its connection to this gateway: {_PORTAL_KEY}" if words.peer_gateway else peer.key_places(words)
     steps = Steps(
         check="compare the length of the key on both ends, and its first and last two characters, by telephone, never by mail"
         f" or log. In the peer's log look for an ID mismatch: it must expect {addresses} as the remote ID.",
         azure=f"agree on one new key of letters and digits, then enter it here last ({place})."
         " IKE cannot show which end is wrong, so replace it on both.",
-        peer=f"enter the new key first. {peer.key_places(words)}.",
+        peer=f"enter the new key first. {there}.",
     )
     commands = (
         *azure.check_connection(words),

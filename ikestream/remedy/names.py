@@ -45,6 +45,7 @@ class Names:
     configured: Connection | None = None  # the connection as it is in Azure now, if an inventory says
     network: str = ""  # the virtual network of the gateway
     network_group: str = ""
+    peer_gateway: str = ""  # VNet-to-VNet: the name of the Azure gateway that the peer is
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Words:
     site_group: str
     network: str
     network_group: str
+    peer_gateway: str  # '' if the peer is a device, as far as known
     configured: Connection | None = None  # as it is now: its names are not checked, its values are
 
     @property
@@ -96,8 +98,10 @@ class Words:
 
     @property
     def peer(self) -> str:
-        """The peer in prose: with its address if it is a known one."""
-        return f"the peer ({self.peer_ip})" if not self.peer_ip.startswith("<") else "the peer"
+        """The peer in prose: with its name and address if they are known."""
+        known = [self.peer_gateway] if self.peer_gateway else []
+        known += [self.peer_ip] if not self.peer_ip.startswith("<") else []
+        return f"the peer ({', '.join(known)})" if known else "the peer"
 
     @property
     def site(self) -> str:
@@ -145,6 +149,7 @@ def choose_words(names: Names) -> Words:
         site_group=_name(names.configured.site_group, "<resource-group>") if names.configured else group,
         network=_name(names.network, "<virtual-network>"),
         network_group=_name(names.network_group, "<resource-group>") if names.network_group else gateway_group,
+        peer_gateway=_name(names.peer_gateway, ""),
         configured=names.configured,
     )
 

@@ -57,7 +57,9 @@ _BRANDS = (
 
 
 def vendors(words: Words) -> tuple[Vendor, ...]:
-    """Return whose commands to offer: all, unless the inventory names a device that is known."""
+    """Return whose commands to offer: all, unless the inventory names a device that is known. An Azure gateway is none."""
+    if words.peer_gateway:
+        return ()
     said = re.sub(r"[^a-z]", "", words.configured.vendor.lower()) if words.configured is not None else ""
     return next((found for brand, found in _BRANDS if brand in said), tuple(Vendor))
 

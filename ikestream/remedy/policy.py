@@ -100,7 +100,7 @@ def _change_azure(policy: Policy, chosen: Target) -> Plan:
     steps = Steps(
         check="on the connection note the IPsec / IKE policy as it is now, Default or Custom.",
         azure=f"{_PATH[words.virtual_wan]}, {_spoken(policy, chosen.proposal)}. That is the strongest that {words.peer} offers"
-        f" and Azure supports. {_REQUIRED} {_rest(phase)}",
+        f" and Azure supports. {_REQUIRED} {_rest(words, phase)}",
         peer="nothing to change. Have the owner at hand: the tunnel drops for some seconds, then must negotiate.",
         proof=PROOF,
     )
@@ -117,7 +117,7 @@ def _change_azure(policy: Policy, chosen: Target) -> Plan:
 def _change_peer(policy: Policy, chosen: Target) -> Plan:
     words, phase = policy.words, policy.phase
     both = chosen.side_to_change is ActionOn.BOTH
-    setting = f"{_PATH[words.virtual_wan]}, {_spoken(policy, chosen.proposal)}. {_REQUIRED} {_rest(phase)}"
+    setting = f"{_PATH[words.virtual_wan]}, {_spoken(policy, chosen.proposal)}. {_REQUIRED} {_rest(words, phase)}"
     interim = chosen.interim
     stopgap = (
         f" Weak, interim, for hours at most: {_joined(interim)} is what the peer offers today and a custom policy can hold."
@@ -194,7 +194,9 @@ def _why(policy: Policy) -> str:
     return "What it offers today a custom policy of Azure cannot hold, or would make Azure weaker."
 
 
-def _rest(phase: Phase) -> str:
+def _rest(words: Words, phase: Phase) -> str:
+    if words.peer_gateway:
+        return "Both connection resources need the same policy: take all six values from the one at the other gateway."
     if phase is Phase.IKE:
         return "Phase 2 and PFS do not show while phase 1 fails: ask the peer for them before you save."
     return (

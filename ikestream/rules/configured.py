@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_network
 
-from ikestream.episode import Situation
 from ikestream.events import Proposal, Selector
 from ikestream.finding import OffersSource
 from ikestream.inventory import Connection, Version
@@ -20,10 +19,14 @@ from ikestream.offers import Phase, Role, default_offers
 ANY = {4: Selector("0.0.0.0", "255.255.255.255"), 6: Selector("::", "ffff:" * 7 + "ffff")}  # noqa: S104 - nobody listens
 
 
-def assumed(situation: Situation, phase: Phase, role: Role) -> tuple[tuple[Proposal, ...], OffersSource]:
-    """Return what Azure offers where no line shows it, and how that is known: it is configured so, or the default."""
-    version = situation.configured
-    default = default_offers(situation.gateway.key, phase, role)
+def assumed(
+    version: Version | None, gateway: str, phase: Phase, role: Role
+) -> tuple[tuple[Proposal, ...], OffersSource]:
+    """Return what Azure offers where no line shows it, and how that is known: it is configured so, or the default.
+
+    `gateway` is the resource id, which tells the type.
+    """
+    default = default_offers(gateway, phase, role)
     if version is None:
         return default, OffersSource.ASSUMED_DEFAULT
     custom = version.connection.ike if phase is Phase.IKE else version.connection.ipsec

@@ -12,29 +12,15 @@ phase 1 is the usual reading, and phase 2 and PFS stay hypotheses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ikestream.episode import Situation
-from ikestream.events import IkeEvent, Kind, Proposal
+from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import POLICY_CODES, Negotiation
-from ikestream.offers import Comparison, Phase, Role, compare, default_offers, gateway_kind, target
-from ikestream.rules.configured import assumed, outdates
-from ikestream.rules.offered import usable
+from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
+from ikestream.rules.offered import Offers, change_after, collect_ike_offers, tell_far
 from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
 
 POLICY_MATCH = 13868
-
-
-@dataclass(frozen=True, slots=True)
-class Offers:
-    """Both sides' phase 1 offers as far as known, and where they come from."""
-
-    azure: tuple[Proposal, ...]
-    source: OffersSource
-    peer: tuple[Proposal, ...]
-    sessions: tuple[Negotiation, ...]  # where the logged ones stand
-    stale: IkeEvent | None  # a configuration change after the older of them
 
 
 def judge(situation: Situation) -> Finding | None:
@@ -45,49 +31,17 @@ def judge(situation: Situation) -> Finding | None:
     refused = [n for n in situation.newest if _refuses(n)]
     if not refused:
         return None
-    offers = collect(situation, max(situation.conclusions[n].at for n in refused))
+    offers = collect_ike_offers(situation, max(situation.conclusions[n].at for n in refused))
     compared = compare(offers.azure, offers.peer, Phase.IKE) if offers.peer else None
     if compared is not None and not compared.common:
         return _differ(situation, refused, offers, compared)
-    if compared is not None:
+    if compared is not None and offers.surely:
         return _agree(refused, offers)
-    return _unknown(refused, offers)
+    return _unknown(situation, refused, offers)
 
 
 def _refuses(n: Negotiation) -> bool:
     return in_phase_one(n) and (n.refused_policy or bool(DH_CODES & set(n.codes)))
-
-
-def collect(situation: Situation, refused_at: int) -> Offers:
-    """Return the newest phase 1 offers of both sides, no older than the rules allow before the newest refusal.
-
-    Counted from now, a verdict would lose its proof by nothing but the passing of time.
-    """
-    seen = usable(situation, refused_at)
-    azure = max((n for n in seen if n.azure_ike), key=lambda n: (n.start, n.session), default=None)
-    peer = max((n for n in seen if n.peer_ike), key=lambda n: (n.start, n.session), default=None)
-    default = default_offers(situation.gateway.key, Phase.IKE, Role.INITIATOR)
-    offered, source = assumed(situation, Phase.IKE, Role.INITIATOR)
-    if azure is not None and outdates(situation.configured, azure):
-        azure = None
-    if azure is not None:
-        whole = azure.azure_ike_cut and azure.azure_ike == default[: len(azure.azure_ike)]
-        # A line cut in the middle lists only the beginning; where that is the default's beginning, so is the rest.
-        if not whole:
-            offered, source = azure.azure_ike, OffersSource.LOGGED
-        elif offered != default:
-            offered, source = default, OffersSource.ASSUMED_DEFAULT
-    sessions = tuple(n for n in (azure, peer) if n is not None)
-    older = min((n.start for n in sessions), default=situation.until)
-    stale = next(
-        (
-            e
-            for e in situation.gateway_events
-            if e.kind is Kind.CONFIGURATION and older < (e.at or 0) <= situation.until
-        ),
-        None,
-    )
-    return Offers(offered, source, peer.peer_ike if peer else (), sessions, stale)
 
 
 def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, compared: Comparison) -> Finding:
@@ -99,9 +53,10 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
         )
     elif offers.source is OffersSource.CONFIGURED:
         told += " Azure's offers are not in this log; compared is what the connection is configured to offer."
+    told += tell_far(situation, offers)
     cure = target(offers.azure, offers.peer, Phase.IKE, gateway_kind(situation.gateway.key))
-    confidence = Confidence.HIGH
-    if offers.stale is not None:
+    confidence = Confidence.HIGH if offers.surely else Confidence.MEDIUM
+    if change_after(situation, offers.sessions) is not None:
         told += " The configuration was written after one of these offers was logged, so it may be out of date."
         confidence = Confidence.MEDIUM
     return Finding(
@@ -178,12 +133,26 @@ def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
     )
 
 
-def _unknown(refused: list[Negotiation], offers: Offers) -> Finding:
+def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -> Finding:
+    told = (
+        "Phase 1 was refused as a policy mismatch. What the peer offers is not in this log, because the peer has not initiated,"
+        " so the parameter cannot be named yet."
+    )
+    missing = (
+        "The peer's offer. Make the peer initiate once (restart only this tunnel there): its proposals then appear in the log"
+        " and this verdict names the parameter."
+    )
+    if situation.far is not None and offers.far is not None:
+        told = (
+            f"Phase 1 was refused as a policy mismatch. The peer is gateway {situation.far.name} of this stream, and its documented"
+            " default would have fitted: the connection there, or its policy, is another than that. It has not initiated, so its"
+            " log does not show which."
+        )
+        missing = "The IPsec / IKE policy of the connection at the other gateway: read it there."
     return Finding(
         cause=Cause.IKE_POLICY_MISMATCH,
         confidence=Confidence.MEDIUM,
-        explanation="Phase 1 was refused as a policy mismatch. What the peer offers is not in this log, because the peer has not "
-        "initiated, so the parameter cannot be named yet.",
+        explanation=told,
         action_on=ActionOn.BOTH,
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
@@ -195,8 +164,7 @@ def _unknown(refused: list[Negotiation], offers: Offers) -> Finding:
                 "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
             ),
         ),
-        missing_evidence="The peer's offer. Make the peer initiate once (restart only this tunnel there): its proposals then "
-        "appear in the log and this verdict names the parameter.",
+        missing_evidence=missing,
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),
     )

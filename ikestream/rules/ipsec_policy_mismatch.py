@@ -15,7 +15,7 @@ from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
-from ikestream.rules.offered import Offers, change_after, collect_offers
+from ikestream.rules.offered import Offers, change_after, collect_offers, tell_far
 from ikestream.rules.signature import ikev2_is_shown, prove, refuses_child, rekeys
 
 POLICY_MATCH = 13868
@@ -42,7 +42,7 @@ def judge(situation: Situation) -> Finding | None:
     quick_mode = not ikev2_is_shown(situation)
     offers = collect_offers(situation, refused, with_group=quick_mode)
     compared = compare(offers.azure, offers.peer, Phase.IPSEC) if offers.peer else None
-    if compared is None:
+    if compared is None or (compared.common and not offers.surely):
         return _unknown(situation, refused, offers)
     if compared.common or compared.cut or not offers.whole:
         return _agree(situation, refused, offers, compared)
@@ -57,13 +57,14 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
     )
     if offers.source is OffersSource.ASSUMED_DEFAULT:
         told += " What Azure accepts is not in this log; the documented default of this type of gateway is assumed."
+    told += tell_far(situation, offers)
     stale = change_after(situation, offers.sessions)
     if stale is not None:
         told += " The configuration was written after one of these offers was logged, so it may be out of date."
     cure = target(offers.azure, offers.peer, Phase.IPSEC, gateway_kind(situation.gateway.key))
     return Finding(
         cause=Cause.IPSEC_POLICY_MISMATCH,
-        confidence=Confidence.HIGH if stale is None else Confidence.MEDIUM,
+        confidence=Confidence.HIGH if stale is None and offers.surely else Confidence.MEDIUM,
         explanation=told,
         action_on=cure.side_to_change if cure else ActionOn.BOTH,
         failed_step=_step(situation, refused),
@@ -120,17 +121,28 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, com
 
 
 def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -> Finding:
+    told = "Phase 1 and the authentication went well, then phase 2 was refused as a policy mismatch."
+    missing = (
+        "The peer's phase 2 offer. Make the peer initiate once (restart only this tunnel there): its proposals then appear in"
+        " the log and this verdict names the parameter."
+    )
+    if situation.far is not None and offers.far is not None:
+        told += (
+            f" The peer is gateway {situation.far.name} of this stream, and its documented default would have fitted: the policy of"
+            " the connection there is another. It has not initiated, so its log does not show which."
+        )
+        missing = "The IPsec / IKE policy of the connection at the other gateway: read it there."
+    else:
+        told += " What the peer offers in phase 2 is not in this log, so the parameter cannot be named yet."
     return Finding(
         cause=Cause.IPSEC_POLICY_MISMATCH,
         confidence=Confidence.MEDIUM,
-        explanation="Phase 1 and the authentication went well, then phase 2 was refused as a policy mismatch. What the peer"
-        " offers in phase 2 is not in this log, so the parameter cannot be named yet.",
+        explanation=told,
         action_on=ActionOn.BOTH,
         failed_step=_step(situation, refused),
         azure_offers=offers.azure,
         offers_source=offers.source,
-        missing_evidence="The peer's phase 2 offer. Make the peer initiate once (restart only this tunnel there): its proposals"
-        " then appear in the log and this verdict names the parameter.",
+        missing_evidence=missing,
         code=_code(refused),
         evidence=prove(refused, PROOF),
     )

@@ -1,8 +1,9 @@
-"""Situation -> both sides' phase 2 offers and selectors, joined across the sessions of the tunnel.
+"""Situation -> both sides' offers and selectors, joined across the sessions of the tunnel.
 
 One session never shows both sides' wishes: Azure's stand in a session Azure initiated, the peer's in one the peer
 initiated (facts 1.1, 2.4, 2.6). What is older than a day before the newest refusal is not used, and neither is what
-an attempt after the refusal shows that went well: by then one side had been mended.
+an attempt after the refusal shows that went well: by then one side had been mended. Where the peer is a gateway of this
+stream, too, its own log says what it offers, and nobody waits for it to initiate (facts 3.7).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass, replace
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Proposal, Selector
+from ikestream.far_end import FarEnd
 from ikestream.finding import Mismatch, OffersSource, Parameter
+from ikestream.inventory import Version
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.offers import Phase, Role, default_offers, is_default
 from ikestream.rules.configured import assumed, outdates
@@ -47,10 +50,11 @@ def _newest(found: Iterable[Negotiation]) -> Negotiation | None:
 def change_after(situation: Situation, sessions: Iterable[Negotiation]) -> IkeEvent | None:
     """Return a configuration change after the older of `sessions`: what that one shows may be out of date."""
     older = min((n.start for n in sessions), default=situation.until)
+    there = situation.far.configurations if situation.far is not None else ()
     return next(
         (
             e
-            for e in situation.gateway_events
+            for e in (*situation.gateway_events, *there)
             if e.kind is Kind.CONFIGURATION and older < (e.at or 0) <= situation.until
         ),
         None,
@@ -59,9 +63,10 @@ def change_after(situation: Situation, sessions: Iterable[Negotiation]) -> IkeEv
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Both sides' phase 2 offers as far as known. `sessions` are where the logged ones stand.
+    """Both sides' offers in one phase as far as known. `sessions` are where the logged ones stand.
 
-    `whole` is whether the peer's list ends where its line ends; a cut one cannot show that nothing is in common.
+    `whole` is whether the peer's list ends where its line ends; a cut one cannot show that nothing is in common. `far` is
+    how the peer's are known if they come from its own gateway (VNet-to-VNet), else None.
     """
 
     azure: tuple[Proposal, ...]
@@ -69,6 +74,23 @@ class Offers:
     peer: tuple[Proposal, ...]
     whole: bool
     sessions: tuple[Negotiation, ...]
+    far: OffersSource | None = None
+
+    @property
+    def surely(self) -> bool:
+        """Whether the peer's are its own, and no default that is assumed of it."""
+        return self.far is not OffersSource.ASSUMED_DEFAULT
+
+
+def collect_ike_offers(situation: Situation, refused_at: int) -> Offers:
+    """Return both sides' newest phase 1 offers, no older than the rules allow before the newest refusal."""
+    seen = usable(situation, refused_at)
+    azure, source, where = _azure_offers(seen, situation.configured, situation.gateway.key, Phase.IKE, Role.INITIATOR)
+    peer = _newest(n for n in seen if n.peer_ike)
+    if peer is not None or situation.far is None:
+        sessions = tuple(n for n in (where, peer) if n is not None)
+        return Offers(azure, source, peer.peer_ike if peer else (), True, sessions)
+    return _with_far(situation, situation.far, azure, source, where, Phase.IKE, refused_at)
 
 
 def collect_offers(situation: Situation, refused: list[Negotiation], *, with_group: bool) -> Offers:
@@ -77,48 +99,79 @@ def collect_offers(situation: Situation, refused: list[Negotiation], *, with_gro
     Azure without a custom policy takes more as responder than it offers as initiator (facts 01), so its role in the
     refusal decides which default is meant. `with_group` is False where PFS is not negotiated: inside IKE_AUTH.
     """
-    seen = usable(situation, max(situation.conclusions[n].at for n in refused))
-    azure = _newest(n for n in seen if n.azure_esp)
+    refused_at = max(situation.conclusions[n].at for n in refused)
+    seen = usable(situation, refused_at)
     peer = _newest(n for n in refused if n.peer_esp)
     role = Role.INITIATOR if peer is None else Role.RESPONDER
     peer = peer or _newest(n for n in seen if n.peer_esp)
-    key = situation.gateway.key
-    offered, source = assumed(situation, Phase.IPSEC, role)
-    if azure is not None and outdates(situation.configured, azure):
-        azure = None
-    elif (
-        azure is not None
-        and source is OffersSource.CONFIGURED
-        and not any(p.group for p in azure.azure_esp)
-        and set(azure.azure_esp) == set(without_group(offered))
-    ):
-        # The line prints no PFS; what is configured agrees with it and says it.
-        sessions = tuple(n for n in (azure, peer) if n is not None)
-        return _offers(offered, source, peer, sessions, with_group=with_group)
-    if azure is not None and not _begins_default(azure, key):
-        # Not the default: a custom policy, one and the same for both roles (facts 06 R3).
-        offered, source = azure.azure_esp, OffersSource.LOGGED
-    elif azure is not None and role is Role.INITIATOR and not _cut(azure, Kind.ESP_SENT):
-        source = OffersSource.LOGGED
-    sessions = tuple(n for n in (azure, peer) if n is not None)
-    return _offers(offered, source, peer, sessions, with_group=with_group)
+    azure, source, where = _azure_offers(seen, situation.configured, situation.gateway.key, Phase.IPSEC, role)
+    if peer is not None or situation.far is None:
+        sessions = tuple(n for n in (where, peer) if n is not None)
+        whole = peer is None or not _cut(peer, Kind.ESP_RECEIVED)
+        found = Offers(azure, source, peer.peer_esp if peer else (), whole, sessions)
+    else:
+        found = _with_far(situation, situation.far, azure, source, where, Phase.IPSEC, refused_at)
+    if with_group:
+        return found
+    return replace(found, azure=without_group(found.azure), peer=without_group(found.peer))
 
 
-def _offers(
-    offered: tuple[Proposal, ...],
+def _with_far(
+    situation: Situation,
+    far: FarEnd,
+    azure: tuple[Proposal, ...],
     source: OffersSource,
-    peer: Negotiation | None,
-    sessions: tuple[Negotiation, ...],
-    *,
-    with_group: bool,
+    where: Negotiation | None,
+    phase: Phase,
+    refused_at: int,
 ) -> Offers:
-    return Offers(
-        azure=offered if with_group else without_group(offered),
-        source=source,
-        peer=peer.peer_esp if peer and with_group else without_group(peer.peer_esp) if peer else (),
-        whole=peer is None or not _cut(peer, Kind.ESP_RECEIVED),
-        sessions=sessions,
-    )
+    """Return the offers with the peer's as its own gateway holds them: it was the responder, or its offer would be here."""
+    oldest = refused_at - situation.times.offers_age
+    seen = tuple(n for n in far.until(refused_at) if n.start >= oldest)
+    peer, how, there = _azure_offers(seen, far.configured, far.key, phase, Role.RESPONDER)
+    return Offers(azure, source, peer, True, tuple(n for n in (where, there) if n is not None), how)
+
+
+def _azure_offers(
+    seen: Iterable[Negotiation], version: Version | None, gateway: str, phase: Phase, role: Role
+) -> tuple[tuple[Proposal, ...], OffersSource, Negotiation | None]:
+    """Return what an Azure gateway offers in `role`, how that is known, and where it is logged.
+
+    A line that was cut lists only the beginning; where that is the default's beginning, so is the rest.
+    """
+    offered, source = assumed(version, gateway, phase, role)
+    logged = _newest(n for n in seen if (n.azure_ike if phase is Phase.IKE else n.azure_esp))
+    if logged is None or outdates(version, logged):
+        return offered, source, None
+    if phase is Phase.IKE:
+        default = default_offers(gateway, phase, role)
+        if not (logged.azure_ike_cut and logged.azure_ike == default[: len(logged.azure_ike)]):
+            return logged.azure_ike, OffersSource.LOGGED, logged
+        return (offered, source, logged) if offered == default else (default, OffersSource.ASSUMED_DEFAULT, logged)
+    if (
+        source is OffersSource.CONFIGURED
+        and not any(p.group for p in logged.azure_esp)
+        and set(logged.azure_esp) == set(without_group(offered))
+    ):
+        return offered, source, logged  # the line prints no PFS; what is configured agrees with it and says it
+    if not _begins_default(logged, gateway):
+        # Not the default: a custom policy, one and the same for both roles (facts 06 R3).
+        return logged.azure_esp, OffersSource.LOGGED, logged
+    if role is Role.INITIATOR and not _cut(logged, Kind.ESP_SENT):
+        source = OffersSource.LOGGED
+    return offered, source, logged
+
+
+def tell_far(situation: Situation, offers: Offers) -> str:
+    """Say where the peer's offers come from, if not from this gateway's log."""
+    if situation.far is None or offers.far is None:
+        return ""
+    how = {
+        OffersSource.LOGGED: "its own log",
+        OffersSource.CONFIGURED: "its own configuration",
+        OffersSource.ASSUMED_DEFAULT: "the documented default of its type, which is assumed",
+    }[offers.far]
+    return f" The peer is gateway {situation.far.name} of this stream; what it accepts is known from {how}."
 
 
 def without_group(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:
@@ -206,6 +259,10 @@ def collect_selectors(situation: Situation, refused_at: int) -> Selectors:
         azure = None
     ours = _first(azure, Kind.TS_PROPOSED) if azure else None
     theirs = _first(peer, Kind.TS_REQUESTED) if peer else None
+    if peer is None and situation.far is not None:  # what the peer proposes is in its own log
+        oldest = refused_at - situation.times.offers_age
+        peer = _newest(n for n in situation.far.until(refused_at) if n.start >= oldest and _first(n, Kind.TS_PROPOSED))
+        theirs = _first(peer, Kind.TS_PROPOSED) if peer else None
     local, remote = configured_selectors(version.connection) if version is not None else ((), ())
     return Selectors(
         azure_local=ours.initiator_selectors if ours else local,

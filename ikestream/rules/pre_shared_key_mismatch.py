@@ -2,7 +2,8 @@
 
 The responder always notices first: it verifies the initiator's AUTH. When Azure is the responder and says so
 itself, the log proves it. When the peer refuses Azure, the peer's reason is hidden on purpose (RFC 7296 2.21.2):
-Microsoft documents it as the key, but a peer that expects another identity of Azure writes the same line.
+Microsoft documents it as the key, but a peer that expects another identity of Azure writes the same line. Where the peer
+is a gateway of this stream, too, its own log tells which it was.
 Which side's key is wrong cannot be seen in IKE.
 
 With IKEv1 the key is part of what encrypts message 5 (RFC 2409 5), so a wrong one leaves rubbish or silence after the
@@ -64,14 +65,17 @@ def judge(situation: Situation) -> Finding | None:
         return None
     azure_refused = any(_refused_by_azure(n) for n in shown)
     peer_refused = any(_refused_by_peer(n) for n in shown)
+    told_there = peer_refused and _refused_there(situation, shown)
     worked_before = situation.last_good is not None and any(n.initiator is situation.last_good.initiator for n in shown)
-    proven = azure_refused or (peer_refused and worked_before)
+    proven = azure_refused or told_there or (peer_refused and worked_before)
     if azure_refused and peer_refused:
         told = "Phase 1 was agreed, then each side refused the other's authentication"
     elif azure_refused:
         told = "Phase 1 was agreed, then Azure could not verify the peer's authentication"
     else:
         told = "Phase 1 was agreed, then the peer refused Azure's authentication"
+    if told_there and situation.far is not None:
+        told += f". The peer is gateway {situation.far.name} of this stream, and its own log says that it could not verify it"
     told += ". The pre-shared keys on the two sides differ; the log cannot show which one is wrong."
     if worked_before:
         told += " The same direction worked before, so a key was changed on one side."
@@ -82,7 +86,7 @@ def judge(situation: Situation) -> Finding | None:
             "Compare the length and the first and last two characters of both keys by telephone, never by log or mail.",
         )
     ]
-    if not azure_refused:
+    if not azure_refused and not told_there:
         hypotheses.insert(
             0,
             Hypothesis(
@@ -126,6 +130,17 @@ def _refused_by_azure(n: Negotiation) -> bool:
 
 def _refused_by_peer(n: Negotiation) -> bool:
     return "AUTHENTICATION_FAILED" in n.received_notifies
+
+
+def _refused_there(situation: Situation, shown: list[Negotiation]) -> bool:
+    """Whether the peer's own log, of a gateway of this stream, shows that the key is what it refused."""
+    if situation.far is None:
+        return False
+    reach = situation.times.grace
+    return any(
+        _refused_by_azure(far) and any(n.start - reach <= far.start and far.end <= n.end + reach for n in shown)
+        for far in situation.far.negotiations
+    )
 
 
 def _other_leg_authenticates(situation: Situation, shown: list[Negotiation]) -> bool:
