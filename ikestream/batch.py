@@ -180,7 +180,7 @@ def _endpoint(event: IkeEvent) -> str:
 def take(estate: Estate, parcel: Parcel) -> None:
     """Learn a parcel, in any order and however often it comes. How far the partition is read is the caller's to note."""
     for event in parcel.events:
-        estate.learn(event, due=event.at or 0)
+        estate.learn_into(parcel.gateway, event, event.at or 0)
 
 
 def learn(estate: Estate, deliveries: Sequence[Delivery]) -> Report:

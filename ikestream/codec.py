@@ -177,30 +177,23 @@ def _load_event(row: list[Any] | dict[str, Any]) -> IkeEvent:
     if isinstance(row, dict):  # format 1, by name
         return cast("IkeEvent", _record(IkeEvent)[1](row, _Table()))
     # By position and by hand: every record that arrives is written and read once. Missing are only fields of newer versions.
-    (
-        at,
-        gateway,
-        kind,
-        message,
-        category,
-        instance,
-        session,
-        remote,
-        remote_port,
-        local,
-        local_port,
-        direction,
-        *more,
-    ) = row
-    i_spi, r_spi, tunnel_id, ts_id, auth, proposals, initiator, responder, *rest = more
-    return IkeEvent(
-        at, gateway, _KINDS[kind], message, _CATEGORIES[category], instance, session, remote, remote_port, local, local_port,
-        _DIRECTIONS[direction], i_spi, r_spi, tunnel_id, ts_id, auth,
-        tuple([Proposal(**p) for p in proposals]) if proposals else (),
-        tuple([Selector(**s) for s in initiator]) if initiator else (),
-        tuple([Selector(**s) for s in responder]) if responder else (),
-        *rest,
-    )  # fmt: skip
+    row[_KIND], row[_CATEGORY], row[_DIRECTION] = (
+        _KINDS[row[_KIND]],
+        _CATEGORIES[row[_CATEGORY]],
+        _DIRECTIONS[row[_DIRECTION]],
+    )
+    for place, kind in _LISTS:
+        row[place] = tuple([kind(**item) for item in row[place]]) if row[place] else ()
+    return IkeEvent(*row)
+
+
+_PLACES = {f.name: place for place, f in enumerate(fields(IkeEvent))}
+_KIND, _CATEGORY, _DIRECTION = (_PLACES[name] for name in ("kind", "category", "direction"))
+_LISTS: tuple[tuple[int, type[Proposal] | type[Selector]], ...] = (
+    (_PLACES["proposals"], Proposal),
+    (_PLACES["initiator_selectors"], Selector),
+    (_PLACES["responder_selectors"], Selector),
+)
 
 
 def _record(kind: type[DataclassInstance]) -> tuple[Dump, Load]:

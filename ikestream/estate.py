@@ -55,6 +55,10 @@ class Estate:
     def learn(self, event: IkeEvent, due: int) -> None:
         """Learn one event; what it touches is judged at `due` at the latest."""
         key = event.gateway.lower()
+        self.learn_into(key, event, due)
+
+    def learn_into(self, key: str, event: IkeEvent, due: int) -> None:
+        """The same, where the gateway's key is known already."""
         gateway = self.gateways.get(key)
         if gateway is None:
             gateway = self.gateways[key] = Gateway(key, peers=self.known_to(key))
@@ -69,7 +73,8 @@ class Estate:
             self.schedule(Scope(key, ""), due)
         if self.changed is not None:
             owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]
-            self.changed |= {Scope(key, ""), Scope(key, owner)}
+            self.changed.add(Scope(key, ""))
+            self.changed.add(Scope(key, owner))
         if gateway.locals is not locals_:  # a peer of another gateway may turn out to be this one
             self._own(gateway)
             for other in self.gateways.values():
@@ -185,8 +190,10 @@ class Estate:
 
     def schedule(self, scope: Scope, due: int) -> None:
         """Have `scope` judged at `due`, or earlier if that was asked for before."""
-        due = -(-due // self.grid) * self.grid
         current = self._due.get(scope)
+        if current is not None and due >= current:
+            return
+        due = -(-due // self.grid) * self.grid
         if current is None or due < current:
             self._due[scope] = due
             self.note_change(scope)

@@ -68,7 +68,11 @@ class Kind(StrEnum):
     UNREAD = "not read"  # a line of a known category whose words no row knows
 
 
-@dataclass(frozen=True, slots=True)
+# Nobody assigns to a Record or an IkeEvent. They are not frozen, because that makes them three times as dear, and one of
+# each is made for every record.
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class Record:
     """One diagnostic record. `gateway` is the resource id as written (or the file's name where lines carry none)."""
 
@@ -109,7 +113,7 @@ class Selector:
     protocol: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class IkeEvent:
     """What one record says. Empty string, 0 and () mean: not in the line."""
 

@@ -137,18 +137,24 @@ class Tunnel:
 
     def add(self, event: IkeEvent) -> bool:
         """Learn one record of this tunnel; return whether it was new."""
-        self.last_seen = max(self.last_seen, event.at or 0)
-        self.first_seen = min(self.first_seen or event.at or 0, event.at or 0)
+        at = event.at or 0
+        if at > self.last_seen:
+            self.last_seen = at
+        if at < self.first_seen or not self.first_seen:
+            self.first_seen = at
         if event.instance and event.local:
-            self.homes[event.instance] = max(self.homes.get(event.instance, (0, "")), (event.at or 0, event.local))
-        self.proven = self.proven or event.kind in _PROOFS
+            home = (at, event.local)
+            if home > self.homes.get(event.instance, (0, "")):
+                self.homes[event.instance] = home
+        if not self.proven:
+            self.proven = event.kind in _PROOFS
         if event.kind in (Kind.TUNNEL_UP, Kind.TUNNEL_DOWN):
             key = identify(event)
             if key in self.marks:
                 return False
             self.marks[key] = event
             return True
-        if (event.at or 0) <= self.forgotten_to:
+        if at <= self.forgotten_to:
             # Of a folded negotiation, delivered again, or later than any feed should be: learned, it would count twice.
             session = self.sessions.get(event.session or _sessionless(event))
             if session is None or identify(event) not in session.events:
@@ -159,7 +165,11 @@ class Tunnel:
             if len(self.ends) > MAX_ENDS:
                 self.ends.pop(min(self.ends))
                 self.thinned += 1
-        new = self.sessions.setdefault(event.session or _sessionless(event), Session()).add(event)
+        name = event.session or _sessionless(event)
+        session = self.sessions.get(name)
+        if session is None:
+            session = self.sessions[name] = Session()
+        new = session.add(event)
         if len(self.sessions) > (MAX_SESSIONS if self.proven else MAX_STRANGER_SESSIONS) and not (
             self.known() and self._fits()
         ):
@@ -222,9 +232,11 @@ _PROOFS = frozenset({Kind.TUNNEL_UP, Kind.TUNNEL_DOWN, Kind.SA_INIT_SENT})
 
 
 def _vanishes(event: IkeEvent) -> bool:
+    if event.kind is not Kind.CLOSED and event.kind is not Kind.TUNNEL_DOWN:
+        return False
     if event.kind is Kind.TUNNEL_DOWN and any(word in codes.fold(event.text) for word in DEAD_PEER):
         return True
-    return event.kind in (Kind.CLOSED, Kind.TUNNEL_DOWN) and event.code == PEER_VANISHED
+    return event.code == PEER_VANISHED
 
 
 def _sessionless(event: IkeEvent) -> str:
@@ -253,9 +265,10 @@ class Gateway:
 
     def learn(self, event: IkeEvent) -> set[str]:
         """Learn one record; return the remote addresses of the tunnels it may have changed, '' for all of them."""
-        written = (event.at or 0, event.gateway)
-        self.name = written if self.name is None else min(self.name, written)
-        self._hear(written[0])
+        at = event.at or 0
+        if self.name is None or (at, event.gateway) < self.name:
+            self.name = (at, event.gateway)
+        self._hear(at)
         everybody: set[str] = set()
         if event.category is Category.TUNNEL and not self.writes_tunnel_log:
             self.writes_tunnel_log = True
@@ -269,13 +282,17 @@ class Gateway:
             self.waiting[identify(event)] = event
             self._bound_waiting()
             return {""}
-        if any(abs((e.at or 0) - (event.at or 0)) <= WAITING_REACH for e in self.waiting.values() if not e.session):
+        if self.waiting and any(abs((e.at or 0) - at) <= WAITING_REACH for e in self.waiting.values() if not e.session):
             everybody = {""}  # a negotiation more or less may decide whose line that is
-        return self._learn_into(remote, event) | everybody
+        touched = self._learn_into(remote, event)
+        return touched | everybody if everybody else touched
 
     def _hear(self, at: int) -> None:
-        first, last = self.heard.get(at // HOUR, (at, at))
-        self.heard[at // HOUR] = (min(first, at), max(last, at))
+        hour = at // HOUR
+        first, last = self.heard.get(hour, (at, -1))
+        if first <= at <= last:
+            return
+        self.heard[hour] = (min(first, at), max(last, at))
         if len(self.heard) > MAX_HOURS:
             del self.heard[min(self.heard)]
 
@@ -310,7 +327,8 @@ class Gateway:
         if event.session:
             owner = (event.at or 0, remote)
             known = self.owners.get(event.session)
-            self.owners[event.session] = owner if known is None else min(known, owner)
+            if known is None or owner < known:
+                self.owners[event.session] = owner
             if len(self.owners) > MAX_OWNERS_EVER:
                 self._bound_owners()
         if event.session and self.waiting:
@@ -318,7 +336,9 @@ class Gateway:
                 if waiting.session == event.session and self._owner(waiting):
                     self._add(tunnel, self.waiting.pop(key))
         # Whose peers vanished at once with others decides how long those are waited for; so does who is known.
-        if _vanishes(event) or (not proven and any(peer == remote for peer, _ in self.vanished.values())):
+        if _vanishes(event) or (
+            not proven and self.vanished and any(peer == remote for peer, _ in self.vanished.values())
+        ):
             touched |= self._vanished_with(remote)
         if tunnel.proven:
             self.strangers.discard(remote)
