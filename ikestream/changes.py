@@ -15,7 +15,7 @@ from ikestream.episode import Situation
 from ikestream.events import Kind, Proposal, Selector
 from ikestream.finding import ActionOn
 from ikestream.inventory import Connection
-from ikestream.negotiation import Initiator, Negotiation
+from ikestream.negotiation import Initiator, Negotiation, remembered
 from ikestream.rules.ending import How, endings
 from ikestream.selectors import ranges
 from ikestream.status import Outcome
@@ -74,8 +74,9 @@ def _differences(situation: Situation) -> Iterable[Changed]:
         now = next((n for n in bad if show(n)), None) if before is not None else None
         if before is None or now is None or show(before) == show(now):
             continue
-        first = min(n.start for n in situation.failed if show(n) == show(now))
-        yield Changed(what, show(before), show(now), side, first)
+        shown = show(now)
+        first = min(n.start for n in situation.failed if show(n) == shown)
+        yield Changed(what, show(before), shown, side, first)
 
 
 def _reconfigured(situation: Situation) -> Iterable[Changed]:
@@ -151,12 +152,12 @@ def _united(selectors: tuple[Selector, ...]) -> str:
 
 
 _SHOWN: tuple[tuple[str, ActionOn, Callable[[Negotiation], str]], ...] = (
-    ("phase 1 proposals", ActionOn.AZURE, _azure_ike),
-    ("phase 1 proposals", ActionOn.PEER, lambda n: _offered(n.peer_ike)),
-    ("phase 2 proposals", ActionOn.AZURE, lambda n: _offered(n.azure_esp)),
-    ("phase 2 proposals", ActionOn.PEER, lambda n: _offered(n.peer_esp)),
-    ("traffic selectors", ActionOn.AZURE, _selectors(Kind.TS_PROPOSED, Initiator.AZURE)),
-    ("traffic selectors", ActionOn.PEER, _selectors(Kind.TS_REQUESTED, Initiator.PEER)),
+    ("phase 1 proposals", ActionOn.AZURE, remembered(_azure_ike)),
+    ("phase 1 proposals", ActionOn.PEER, remembered(lambda n: _offered(n.peer_ike))),
+    ("phase 2 proposals", ActionOn.AZURE, remembered(lambda n: _offered(n.azure_esp))),
+    ("phase 2 proposals", ActionOn.PEER, remembered(lambda n: _offered(n.peer_esp))),
+    ("traffic selectors", ActionOn.AZURE, remembered(_selectors(Kind.TS_PROPOSED, Initiator.AZURE))),
+    ("traffic selectors", ActionOn.PEER, remembered(_selectors(Kind.TS_REQUESTED, Initiator.PEER))),
     ("authentication method", ActionOn.AZURE, lambda n: n.auth_method),
 )
 """(what, whose, how it reads in one attempt: '' where it does not show)"""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ikestream.events import IkeEvent, Kind, Proposal, Selector
-from ikestream.negotiation import EVERYTHING, Initiator, Negotiation
+from ikestream.negotiation import EVERYTHING, Initiator, Negotiation, remembered
 from ikestream.status import TIMED_OUT, Change, Conclusion, Outcome, State, Timeline
 from ikestream.times import DAY, FLOOR, LIVE, MINUTE, NEGOTIATION_GAP
 
@@ -244,24 +244,14 @@ class _Walk:
         )
 
     def _agree(self, at: int, n: Negotiation) -> None:
-        local, remote = _agreed_selectors(n)
-        now = Agreement(
-            at=at,
-            leg=n.local,
-            initiator=n.initiator,
-            ike=_only(n.chosen_ike or n.peer_ike),
-            esp=_only(n.chosen_esp or n.peer_esp),
-            local=local,
-            remote=remote,
-            asked=_asked(n),
-            lines=tuple(e for e in n.events if e.kind in (Kind.IKE_RECEIVED, Kind.ESP_RECEIVED, Kind.TS_FINAL))[
-                :MAX_LINES
-            ],
-        )
+        now = _agreement(n)
+        if now.at != at:
+            now = replace(now, at=at)
         old = self._newest.get(now.side)
         if old is not None:
             # A renewal of the child says nothing of phase 1; what was agreed there still stands.
-            now = replace(now, ike=now.ike or old.ike, esp=now.esp or old.esp)
+            if (old.ike and not now.ike) or (old.esp and not now.esp):
+                now = replace(now, ike=now.ike or old.ike, esp=now.esp or old.esp)
             if not now.local:
                 now = replace(now, local=old.local, remote=old.remote, asked=old.asked)
             if _values(now) == _values(old):
@@ -323,6 +313,26 @@ def _prove(n: Negotiation) -> tuple[IkeEvent, ...]:
     return tuple(sorted(lines[:MAX_LINES], key=lambda e: (e.at or 0, rank[e.kind], e.message)))
 
 
+@remembered
+def _agreement(n: Negotiation) -> Agreement:
+    """Return what a negotiation that went well agreed on."""
+    local, remote = _by_role(n, Kind.TS_FINAL)
+    return Agreement(
+        at=n.child_agreed_at or n.end,
+        leg=n.local,
+        initiator=n.initiator,
+        ike=_only(n.chosen_ike or n.peer_ike),
+        esp=_only(n.chosen_esp or n.peer_esp),
+        local=local,
+        remote=remote,
+        asked=_asked(n),
+        lines=tuple(e for e in n.events if e.kind in _AGREED)[:MAX_LINES],
+    )
+
+
+_AGREED = frozenset({Kind.IKE_RECEIVED, Kind.ESP_RECEIVED, Kind.TS_FINAL})
+
+
 def _only(proposals: tuple[Proposal, ...]) -> Proposal | None:
     # Of the peer's offers only one can be what Azure chose if there is only one.
     return proposals[0] if len(proposals) == 1 else None
@@ -330,10 +340,6 @@ def _only(proposals: tuple[Proposal, ...]) -> Proposal | None:
 
 def _values(agreement: Agreement) -> tuple[object, ...]:
     return agreement.ike, agreement.esp, agreement.local, agreement.remote, agreement.asked
-
-
-def _agreed_selectors(n: Negotiation) -> tuple[tuple[Selector, ...], tuple[Selector, ...]]:
-    return _by_role(n, Kind.TS_FINAL)
 
 
 def _asked(n: Negotiation) -> tuple[tuple[Selector, ...], tuple[Selector, ...]]:

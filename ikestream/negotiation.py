@@ -6,14 +6,16 @@ anything from silence; that is the business of `status`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ikestream import codes
 from ikestream.codes import Role
 from ikestream.events import Direction, IkeEvent, Kind, Proposal, Selector
+
+T = TypeVar("T")
 
 SAME_MOMENT = 1_000
 """Lines of one session closer than this (ms) have no order."""
@@ -95,6 +97,7 @@ class Negotiation:
         self.order = (self.start, self.end, session)  # by which negotiations are put in order
         self.final: dict[int, Any] = {}  # what `status` concluded for good, by the times it used
         self.written: bytes | None = None  # as `codec` wrote it
+        self.seen: dict[object, Any] = {}  # what `remembered` functions read off it
 
     @cached_property
     def kinds(self) -> frozenset[Kind]:
@@ -364,6 +367,22 @@ class Negotiation:
         hosts = bool(inner) and all(s.start == s.end for s in inner)
         everything = bool(inner) and all(_is_any(s) for s in inner)
         return hosts or (everything and bool(outer) and not any(_is_any(s) for s in outer))
+
+
+def remembered(read: Callable[[Negotiation], T]) -> Callable[[Negotiation], T]:
+    """Let a function that reads something off one negotiation do so once: a negotiation never changes.
+
+    A tunnel that is tried again and again has hundreds of them, and each is looked at with every judgement.
+    """
+
+    def ask(negotiation: Negotiation) -> T:
+        try:
+            found: T = negotiation.seen[read]
+        except KeyError:
+            found = negotiation.seen[read] = read(negotiation)
+        return found
+
+    return ask
 
 
 def _is_any(selector: Selector) -> bool:

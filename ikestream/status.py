@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
 from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
@@ -157,6 +156,7 @@ def observe(
     of life of the tunnel."""
     recent = _join(tunnel.recent(), extra)
     deadlines: set[int] = set()
+    view = id(times)
     conclusions: dict[Negotiation, Conclusion] = {}
     attempts: dict[Negotiation, Attempts] = {}
     for span in tunnel.spans:
@@ -164,14 +164,14 @@ def observe(
             conclusions[n] = Conclusion(Outcome(outcome), at)
             attempts[n] = span.attempts
     for n in recent:
-        known = n.final.get(id(times))
+        known = n.final.get(view)
         if known is None:
             concluded = conclude(n, now, times)
             known = (concluded, Attempts(frozenset((n.identity,)), (Attempt(concluded.at, n.session, n.spis),)))
             if concluded.outcome is Outcome.PENDING:
                 deadlines.update((n.end + times.stall, (n.child_agreed_at or 0) + times.confirm))
             else:
-                n.final[id(times)] = known  # its records are fixed, so time cannot change it any more
+                n.final[view] = known  # its records are fixed, so time cannot change it any more
         conclusions[n], attempts[n] = known
     negotiations = sorted(conclusions, key=attrgetter("order"))
     leg_of = _Legs(tunnel, negotiations)
@@ -183,7 +183,7 @@ def observe(
     )
     by_leg: dict[str, list[Negotiation]] = {leg: [] for leg in leg_of.names}
     for n in recent:
-        by_leg[leg_of.name(n.local, n.instance)].append(n)
+        by_leg[n.local or leg_of.name("", n.instance)].append(n)
     changes = [replace(c, leg=leg_of.name("", c.leg)) if c.leg in tunnel.homes else c for c in tunnel.folded_changes]
     for leg in leg_of.names:
         changes += _replay(
@@ -337,7 +337,7 @@ class _Walk:
         # The Tunnel log says Connected: only it, or a dead peer, says otherwise.
         self._marked_up = self._state is State.UP and folded[-1].mark is not None
         self._failures: list[tuple[int, Negotiation]] = []  # since the leg last succeeded
-        self._unanswered = _Unanswered()
+        self._unanswered: _Unanswered | None = None  # since the leg last succeeded
         self._refused: list[tuple[int, Negotiation]] = []  # children, since one was agreed
         self._connected = max((c.at for c in folded if c.state is State.UP and c.mark is not None), default=None)
         self._agreed, self._expired = agreed, expired
@@ -366,7 +366,7 @@ class _Walk:
         self._marked_up = self._marked_up or mark is not None
         if mark is not None:
             self._connected = at
-        self._failures, self._unanswered, self._refused = [], _Unanswered(), []
+        self._failures, self._unanswered, self._refused = [], None, []
 
     def disconnect(self, at: int, mark: IkeEvent) -> None:
         """The Tunnel log says so."""
@@ -420,9 +420,10 @@ class _Walk:
         # attempts stop half-way is less certain: the answer may only have gone another way.
         n, times = negotiation, self._times
         heard = bisect_right(self._received, n.start)
-        self._unanswered.forget(n.start - times.attempts_window, self._received[heard - 1] if heard else 0)
-        self._unanswered.add(n)
-        first, attempts = self._unanswered.first, self._unanswered.attempts(n.initiator)
+        unanswered = self._unanswered = self._unanswered or _Unanswered()
+        unanswered.forget(n.start - times.attempts_window, self._received[heard - 1] if heard else 0)
+        unanswered.add(n)
+        first, attempts = unanswered.first, unanswered.attempts(n.initiator)
         enough = attempts > (2 if n.initiator is Initiator.PEER else 1)
         lasting = n.initiator is Initiator.AZURE and n.end - first.start >= times.stall
         if (enough or lasting) and not self._hears(first):
@@ -477,32 +478,34 @@ def _replay(
     expired = [at for n in own for at in n.child_expiries]
     walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, agreed, expired, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
-    steps: list[tuple[int, int, str, Callable[[], None]]] = []
+    steps: list[tuple[int, int, str, int, Callable[..., None], tuple[object, ...]]] = []
     for event in marks:
         at = event.at or 0
         if event.kind is Kind.TUNNEL_UP:
-            steps.append((at, 2, event.message, partial(walk.connect, at, event, None)))
+            steps.append((at, 2, event.message, len(steps), walk.connect, (at, event, None)))
         else:
-            steps.append((at, 0, event.message, partial(walk.disconnect, at, event)))
+            steps.append((at, 0, event.message, len(steps), walk.disconnect, (at, event)))
     for n in own:
-        outcome, at = conclusions[n].outcome, conclusions[n].at
+        concluded = conclusions[n]
+        outcome, at = concluded.outcome, concluded.at
         if outcome is Outcome.SUCCEEDED:
             # Where the gateway writes the Tunnel log, its TunnelConnected may yet come; without it this counts later.
             visible = at + times.tunnel_log_lateness if gateway.writes_tunnel_log else at
             deadlines.add(visible)
             if visible <= now:
-                steps.append((at, 2, n.session, partial(walk.connect, at, None, n)))
+                steps.append((at, 2, n.session, len(steps), walk.connect, (at, None, n)))
         elif outcome is Outcome.REFUSED:
-            steps.append((at, 1, n.session, partial(walk.refuse, at, n)))
+            steps.append((at, 1, n.session, len(steps), walk.refuse, (at, n)))
         elif outcome is Outcome.FAILED:
-            steps.append((at, 1, n.session, partial(walk.fail, at, n)))
+            steps.append((at, 1, n.session, len(steps), walk.fail, (at, n)))
         elif outcome is Outcome.UNANSWERED:
-            steps.append((at, 1, n.session, partial(walk.stall, n)))
+            steps.append((at, 1, n.session, len(steps), walk.stall, (n,)))
         for event in n.sa_ends:
             at = event.at or 0
-            steps.append((at, 1, event.message, partial(walk.end, at, event, n)))
-    for step in sorted(steps, key=lambda s: s[:3]):
-        step[3]()
+            steps.append((at, 1, event.message, len(steps), walk.end, (at, event, n)))
+    steps.sort()  # never by more than their number, which is another for each
+    for *_, act, arguments in steps:
+        act(*arguments)
     deadlines.update(walk.deadlines)
     return walk.changes
 

@@ -8,7 +8,7 @@ stream, too, its own log says what it offers, and nobody waits for it to initiat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from ikestream.episode import Situation
@@ -16,7 +16,7 @@ from ikestream.events import IkeEvent, Kind, Proposal, Selector
 from ikestream.far_end import FarEnd
 from ikestream.finding import Mismatch, OffersSource, Parameter
 from ikestream.inventory import Version
-from ikestream.negotiation import Initiator, Negotiation
+from ikestream.negotiation import Initiator, Negotiation, remembered
 from ikestream.offers import Phase, Role, default_offers, is_default
 from ikestream.rules.configured import assumed, outdates
 from ikestream.rules.configured import selectors as configured_selectors
@@ -252,17 +252,17 @@ def _list(texts: tuple[str, ...]) -> str:
 def collect_selectors(situation: Situation, refused_at: int) -> Selectors:
     """Return the newest selectors of both sides."""
     seen = usable(situation, refused_at)
-    azure = _newest(n for n in seen if n.initiator is Initiator.AZURE and _first(n, Kind.TS_PROPOSED))
-    peer = _newest(n for n in seen if n.initiator is Initiator.PEER and _first(n, Kind.TS_REQUESTED))
+    azure = _newest(n for n in seen if n.initiator is Initiator.AZURE and _proposed(n))
+    peer = _newest(n for n in seen if n.initiator is Initiator.PEER and _requested(n))
     version = situation.configured
     if azure is not None and outdates(version, azure):
         azure = None
-    ours = _first(azure, Kind.TS_PROPOSED) if azure else None
-    theirs = _first(peer, Kind.TS_REQUESTED) if peer else None
+    ours = _proposed(azure) if azure else None
+    theirs = _requested(peer) if peer else None
     if peer is None and situation.far is not None:  # what the peer proposes is in its own log
         oldest = refused_at - situation.times.offers_age
-        peer = _newest(n for n in situation.far.until(refused_at) if n.start >= oldest and _first(n, Kind.TS_PROPOSED))
-        theirs = _first(peer, Kind.TS_PROPOSED) if peer else None
+        peer = _newest(n for n in situation.far.until(refused_at) if n.start >= oldest and _proposed(n))
+        theirs = _proposed(peer) if peer else None
     local, remote = configured_selectors(version.connection) if version is not None else ((), ())
     return Selectors(
         azure_local=ours.initiator_selectors if ours else local,
@@ -274,15 +274,23 @@ def collect_selectors(situation: Situation, refused_at: int) -> Selectors:
     )
 
 
-def _first(n: Negotiation, kind: Kind) -> IkeEvent | None:
-    # The longest payload: a line that was cut lists less, never more.
-    found = [e for e in n.events if e.kind is kind and e.initiator_selectors and e.responder_selectors]
-    return max(
-        found,
-        key=lambda e: (
-            len(e.initiator_selectors) + len(e.responder_selectors),
-            e.initiator_selectors,
-            e.responder_selectors,
-        ),
-        default=None,
-    )
+def _first(kind: Kind) -> Callable[[Negotiation], IkeEvent | None]:
+    """Return how to read a negotiation's longest payload of a kind: a line that was cut lists less, never more."""
+
+    @remembered
+    def read(n: Negotiation) -> IkeEvent | None:
+        found = [e for e in n.events if e.kind is kind and e.initiator_selectors and e.responder_selectors]
+        return max(
+            found,
+            key=lambda e: (
+                len(e.initiator_selectors) + len(e.responder_selectors),
+                e.initiator_selectors,
+                e.responder_selectors,
+            ),
+            default=None,
+        )
+
+    return read
+
+
+_proposed, _requested = _first(Kind.TS_PROPOSED), _first(Kind.TS_REQUESTED)
