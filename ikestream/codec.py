@@ -7,15 +7,16 @@ lets it touch nothing. The order of sets is fixed, so that equal facts are equal
 One object that stands in several places stays one: a negotiation is written once and named by its number, because
 what is known of it is looked up by identity.
 
-Nearly all there is to write are events. One is a list of its fields in order, which orjson writes by itself (a newer
-version adds fields at the end only), and a session or negotiation remembers its text: of a tunnel that is tried again and again
-most has not changed since it was last written.
+Nearly all there is to write are events. Of an IKE line only the line itself is written: the grammar reads it again. Any other
+event is a list of its fields in order, which orjson writes by itself (a newer version adds fields at the end only). And
+a session or negotiation remembers its text: of a tunnel that is tried again and again most has not changed since it was
+last written.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast, get_args, get_ori
 
 import orjson
 
-from ikestream.events import Category, Direction, IkeEvent, Kind, Proposal, Selector
+from ikestream.events import Category, Direction, IkeEvent, Kind, Proposal, Record, Selector
+from ikestream.grammar import MAX_LINE, read
 from ikestream.negotiation import Negotiation
 from ikestream.session import EventKey, Session, identify
 
@@ -55,8 +57,7 @@ class _Table:
         """Return the number of a negotiation; of two that are equal, both are one from now on."""
         text = negotiation.written
         if text is None:
-            rows = [_fields_of(event) for event in negotiation.events]
-            text = negotiation.written = orjson.dumps([negotiation.session, rows])
+            text = negotiation.written = orjson.dumps([negotiation.session, _dump_events(negotiation.events)])
         known = self._numbers.get(text)
         if known is None:
             known = self._numbers[text] = len(self.written)
@@ -76,7 +77,7 @@ def unpack(body: bytes, hint: object) -> Any:
     try:
         document = orjson.loads(zlib.decompress(body))
         table = _Table()
-        table.read = [Negotiation(s, map(_load_event, events)) for s, events in document["n"]]
+        table.read = [Negotiation(s, _load_events(events)) for s, events in document["n"]]
         return _coder(hint)[1](document["v"], table)
     except (zlib.error, ValueError, TypeError, KeyError, IndexError, AttributeError) as bad:
         raise BadState(f"not this program's state: {type(bad).__name__}") from None
@@ -118,6 +119,8 @@ def _as_is(value: Any, _table: _Table) -> Any:
 
 
 def _collection(kind: Any, item: Any) -> tuple[Dump, Load]:
+    if item is IkeEvent:
+        return (lambda v, _: _dump_events(v)), (lambda v, _: kind(_load_events(v)))
     dump, load = _coder(item)
     unordered = kind in (set, frozenset)
 
@@ -140,8 +143,8 @@ def _mapping(key: Any, value: Any) -> tuple[Dump, Load]:
     dump, load = _coder(value)
     if (key, value) == (EventKey, IkeEvent):  # the key says nothing that the event does not
         return (
-            lambda v, t: [dump(event, t) for _, event in sorted(v.items())],
-            lambda v, t: {identify(event): event for event in (load(item, t) for item in v)},
+            lambda v, _: _dump_events([event for _, event in sorted(v.items())]),
+            lambda v, _: {identify(event): event for event in _load_events(v)},
         )
     if key is str:
         return (
@@ -157,14 +160,40 @@ def _mapping(key: Any, value: Any) -> tuple[Dump, Load]:
 
 def _dump_session(session: Session, _table: _Table) -> Any:
     if session.written is None:
-        rows = [_fields_of(event) for _, event in sorted(session.events.items())]
-        session.written = orjson.dumps([session.crowded, rows])
+        events = [event for _, event in sorted(session.events.items())]
+        session.written = orjson.dumps([session.crowded, _dump_events(events)])
     return orjson.Fragment(session.written)
 
 
 def _load_session(written: Any, _table: _Table) -> Session:
     crowded, rows = written
-    return Session({identify(event): event for event in map(_load_event, rows)}, crowded)
+    return Session({identify(event): event for event in _load_events(rows)}, crowded)
+
+
+def _dump_events(events: Sequence[IkeEvent]) -> list[Any]:
+    """Return the gateway, as the first event spells it, and a row for each: (time, instance, line) of what the grammar reads again."""
+    if not events:
+        return []
+    gateway = events[0].gateway
+    return [
+        gateway,
+        *[
+            (e.at, e.instance, e.message)
+            if e.category is Category.IKE and e.gateway == gateway and len(e.message) < MAX_LINE
+            else _fields_of(e)
+            for e in events
+        ],
+    ]
+
+
+def _load_events(rows: Sequence[Any]) -> list[IkeEvent]:
+    if not rows or not isinstance(rows[0], str):  # format 1
+        return [_load_event(row) for row in rows]
+    gateway = rows[0]
+    return [
+        read(Record(row[0], gateway, Category.IKE, "", row[1], row[2])) if len(row) == 3 else _load_event(row)
+        for row in rows[1:]
+    ]
 
 
 _fields_of: Callable[[IkeEvent], tuple[Any, ...]] = attrgetter(*(f.name for f in fields(IkeEvent)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import orjson
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from ikestream import codec, keeping
 from ikestream.batch import Delivery, learn
 from ikestream.estate import Estate
-from ikestream.events import Direction, IkeEvent, Kind, Proposal, Record, Selector
+from ikestream.events import Category, Direction, IkeEvent, Kind, Proposal, Record, Selector
+from ikestream.grammar import MAX_LINE, ROWS, read
 from ikestream.incident import Row
 from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Story, post
 from ikestream.tick import tell
 from ikestream.times import MINUTE, SECOND
-from tests.streams import run_on, streams, told
+from tests.streams import GATEWAY, run_on, streams, told
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
 
@@ -93,4 +95,17 @@ def test_events_that_the_first_format_wrote_by_name_still_read() -> None:
         "cut": True,
     }
     assert codec.unpack(zlib.compress(orjson.dumps({"n": [], "v": [by_name]})), list[IkeEvent]) == [event]
-    assert codec.unpack(codec.pack([event], list[IkeEvent]), list[IkeEvent]) == [event]
+
+
+def test_events_are_kept_as_they_are() -> None:
+    start = "SESSION_ID :{8C0D11AA-4c80-434b-8702-0123456789ab} Remote 203.0.113.9:500: Local 198.51.100.4:500: "
+    lines = [start + row.sample for row in ROWS] + ["no row knows this", "", "x" * (MAX_LINE + 1)]
+    records = [Record(n, GATEWAY, Category.IKE, "IKELogEvent", "IN_0", line) for n, line in enumerate(lines)]
+    records += [replace(records[0], gateway=GATEWAY.lower()), replace(records[0], instance="")]
+    records += [
+        Record(7, GATEWAY, Category.TUNNEL, "TunnelDisconnected", "IN_1", "", "", "203.0.113.9", "", "DPD timed out"),
+        Record(8, GATEWAY, Category.GATEWAY, "SetGatewayConfiguration", "", "somebody saved it"),
+    ]
+    events = [replace(event, message=event.message[:MAX_LINE]) for event in map(read, records)]  # as a batch cuts them
+    kept = codec.unpack(codec.pack(events, list[IkeEvent]), list[IkeEvent])
+    assert kept == events
