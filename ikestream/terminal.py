@@ -146,8 +146,14 @@ def _asides(rows: Sequence[Row]) -> Iterator[Part]:
     for cause in sorted({row["Cause"] for row in rows}):
         own = [row for row in rows if row["Cause"] == cause]
         said = list(dict.fromkeys(row["Summary"] for row in own))
-        more = f" And {len(said) - 1} more like it." if len(said) > 1 else ""
-        yield Text(plain(f"For the record, {cause}: {said[0]}{more}"), style="dim"), 0
+        shown = said[: MOST_OF_ITS_OWN if cause in _OF_ITS_OWN else 1]
+        more = f" And {len(said) - len(shown)} more like it." if len(said) > len(shown) else ""
+        yield Text(plain(f"For the record, {cause}: {' '.join(shown)}{more}"), style="dim"), 0
+
+
+_OF_ITS_OWN = frozenset({"ConfigurationRisk", "ConnectionSilent"})
+"""What they say is of one connection and no other."""
+MOST_OF_ITS_OWN = 12
 
 
 def _ends(row: Row) -> str:

@@ -121,6 +121,13 @@ def test_what_is_for_the_record_is_one_paragraph_a_kind(tmp_path: Path) -> None:
     assert ran.out.endswith(b" And 1 more like it.\n")
 
 
+def test_what_is_of_one_connection_alone_is_said_of_each() -> None:
+    log = CASES / "ConnectionSilent" / "two-of-four-in-ten-hours.log"
+    said = diagnose(log, "--inventory", CASES.parent / "inventories" / "az", columns=300).out.decode()
+    (silent,) = [line for line in said.splitlines() if "ConnectionSilent" in line]
+    assert ("cn-hub" in silent, "cn-seattle" in silent, "more like it" in silent) == (True, True, False)
+
+
 def test_an_advisory_is_told_after_the_outages_without_a_command() -> None:
     ran = diagnose(CASES / "RedundancyLost" / "one-leg-dead.log")
     assert ran.status == 0

@@ -56,6 +56,9 @@ CUSTOM_POLICY = replace(
 )
 CUSTOM = replace(CONFIGURED, configured=CUSTOM_POLICY)
 WAN_CONFIGURED = replace(WAN_NAMES, link="lc-one", configured=replace(CONNECTION, link="lc-one", site="site-berlin"))
+BETWEEN_NETWORKS = replace(
+    CONFIGURED, configured=replace(CONNECTION, kind="Vnet2Vnet", site="vng-spoke", site_group="rg-spoke", prefixes=())
+)
 
 # Facts 04 and 06 4.3, each read again in the source of azure-cli 2.91.0. The flags of the virtual-wan extension are those of
 # facts 04; its sa flags are confirmed at link level. `show`, `list` and `remove` were read in the source of the extension, where
@@ -258,7 +261,15 @@ EVERY = [
     (c, f, n)
     for c in DESIGN
     for f in examples(c)
-    for n in (NAMES, WAN_NAMES, Names("IkeLogs.txt", "IkeLogs.txt"), CONFIGURED, CUSTOM, WAN_CONFIGURED)
+    for n in (
+        NAMES,
+        WAN_NAMES,
+        Names("IkeLogs.txt", "IkeLogs.txt"),
+        CONFIGURED,
+        CUSTOM,
+        WAN_CONFIGURED,
+        BETWEEN_NETWORKS,
+    )
 ]
 
 
@@ -399,6 +410,18 @@ def test_a_known_site_and_a_known_value_stand_in_the_command_and_in_its_undo() -
 def test_only_the_commands_of_the_device_that_is_there_are_offered(said: str, meant: set[str]) -> None:
     names = replace(CONFIGURED, configured=replace(CONNECTION, vendor=said))
     assert {c.tool for c in cure(find("PeerNotResponding"), names).commands if c.side is ActionOn.PEER} == meant
+
+
+def test_between_two_virtual_networks_there_is_no_device_and_no_local_network_gateway() -> None:
+    for cause in DESIGN:
+        for finding in examples(cause):
+            remedy = cure(finding, BETWEEN_NETWORKS)
+            assert {c.side for c in remedy.commands} <= {ActionOn.AZURE}, cause
+            assert "local-gateway" not in repr(remedy.commands), cause
+            assert "local network gateway" not in remedy.fix, cause
+    assert "FortiOS" not in cure(find("PreSharedKeyMismatch"), BETWEEN_NETWORKS).fix
+    policy = mismatched(Phase.IKE, default_ike(), many("AES256-SHA256-DHGroup14"))
+    assert "the peer (vng-spoke, 198.51.100.7)" in cure(policy, BETWEEN_NETWORKS).fix
 
 
 # A fix that fits -----------------------------------------------------------------------------------------------

@@ -295,6 +295,8 @@ def set_policy_based_selectors(words: Words) -> tuple[Command, ...]:
 
 def show_site(words: Words, query: str) -> tuple[Command, ...]:
     """Read the resource that stands for the peer's site; `query` is a constant of ours."""
+    if words.peer_gateway:
+        return ()
     if words.virtual_wan:
         effect = "None; it shows address and prefixes of the site."
         show = f"az network vpn-site show -g {words.site_group} -n {words.site_name}"
@@ -309,7 +311,7 @@ def show_site(words: Words, query: str) -> tuple[Command, ...]:
 
 def set_site(words: Words, flag: str, value: str, effect: str) -> tuple[Command, ...]:
     """Change the local network gateway; `value` is made of checked addresses and placeholders."""
-    if words.virtual_wan:
+    if words.virtual_wan or words.peer_gateway:
         return ()
     update = f"az network local-gateway update -g {words.site_group} -n {words.site_name} {flag} {value}"
     assumed = (

@@ -106,6 +106,8 @@ class Words:
     @property
     def site(self) -> str:
         """What Azure calls the resource that holds the peer's address and prefixes."""
+        if self.peer_gateway:
+            return "other gateway"
         return "VPN site" if self.virtual_wan else "local network gateway"
 
 
@@ -149,7 +151,7 @@ def choose_words(names: Names) -> Words:
         site_group=_name(names.configured.site_group, "<resource-group>") if names.configured else group,
         network=_name(names.network, "<virtual-network>"),
         network_group=_name(names.network_group, "<resource-group>") if names.network_group else gateway_group,
-        peer_gateway=_name(names.peer_gateway, ""),
+        peer_gateway=_name(names.peer_gateway or _between_networks(names.configured), ""),
         configured=names.configured,
     )
 
@@ -178,6 +180,11 @@ def networks(texts: Iterable[str]) -> tuple[str, ...]:
         if "%" not in text:  # a zone (fe80::1%eth0) is free text to ipaddress
             found.append(str(network))
     return tuple(dict.fromkeys(found))
+
+
+def _between_networks(configured: Connection | None) -> str:
+    """Return the name of the other gateway if no device stands at the other end, and no resource holds its address."""
+    return configured.site if configured is not None and configured.kind == "Vnet2Vnet" else ""
 
 
 def _name(text: str, placeholder: str) -> str:

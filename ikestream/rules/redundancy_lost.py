@@ -52,8 +52,8 @@ def _lame(outlook: Outlook, *, expected: bool) -> Iterator[_Lame]:
     states: dict[str, State] = {}
     missing: dict[str, Change] = {}
     gateway = outlook.connections.gateway
-    # Up before, or in the inventory (facts 3.2).
-    been_up: set[str] = set(gateway.addresses if gateway is not None and gateway.active_active else ())
+    # Up before, or in the inventory (facts 3.2): each address of an active-active gateway is there to be used.
+    been_up = {leg.leg for leg in outlook.timeline.legs} if gateway is not None and gateway.active_active else set()
     found: list[_Lame] = []
     for change in outlook.timeline.changes:
         states[change.leg] = change.state
