@@ -87,6 +87,16 @@ def test_that_a_connection_has_the_default_is_no_assumption_any_more() -> None:
     assert "assumed" not in row["Explanation"]
 
 
+def test_what_to_check_at_the_peer_names_the_version_and_the_connection() -> None:
+    bench = lab()
+    site = bench.site(azure=Azure(STRONG), peer=Peer(bench.address(), OTHER, initiates=False), active_active=False)
+    site.run(6 * MINUTE)
+    known = inventory(bench, (0, [connection(bench, site, protocol="IKEv1")]))
+
+    (check,) = [h["Check"] for h in outage(rows(bench, known))["Hypotheses"] if "no connection for this" in h["Cause"]]
+    assert check.endswith(f"with IKEv1, as connection cn-{site.peer.address} in Azure has it.")
+
+
 def test_what_azure_was_seen_to_offer_goes_before_what_is_configured() -> None:
     bench = lab()
     site = bench.site(azure=Azure(STRONG), peer=Peer(bench.address(), OTHER), active_active=False)
@@ -161,7 +171,8 @@ def test_ikev2_from_the_peer_on_a_connection_that_is_ikev1() -> None:
     row = outage(rows(bench, inventory(bench, (0, [connection(bench, site, protocol="IKEv1")]))))
     assert (row["Cause"], row["Confidence"], row["ActionOn"]) == ("IkeVersionMismatch", "High", "Peer")
     other = outage(rows(bench, inventory(bench, (0, [connection(bench, site)]))))
-    assert other["Cause"] != "IkeVersionMismatch"
+    assert (other["Cause"], other["Confidence"]) == ("Unclassified", "Low")
+    assert other["Hypotheses"][0]["Cause"].endswith("another IKE version than the connection in Azure has, IKEv2")
 
 
 @pytest.mark.parametrize("story", ["azure-renews-and-the-tunnel-is-lost", "child-refused-at-its-renewal"])

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 
 from ikestream.events import Proposal, Selector
-from ikestream.finding import OffersSource
+from ikestream.finding import Confidence, Hypothesis, OffersSource
 from ikestream.inventory import Connection, Version
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Phase, Role, default_offers
@@ -31,6 +31,22 @@ def assumed(
         return default, OffersSource.ASSUMED_DEFAULT
     custom = version.connection.ike if phase is Phase.IKE else version.connection.ipsec
     return (default if custom is None else (custom,)), OffersSource.CONFIGURED
+
+
+def protocol(version: Version | None) -> str:
+    """Return the IKE version that the connection is set to, '' if nobody knows."""
+    return version.connection.protocol if version is not None and version.until is None else ""
+
+
+def no_connection(version: Version | None, confidence: Confidence) -> Hypothesis:
+    """Return that the peer may not know this Azure address, or this version of IKE: it says no to either alike (R11)."""
+    ours = protocol(version)
+    told = f", as connection {version.connection.name} in Azure has it" if ours and version is not None else ""
+    return Hypothesis(
+        "The peer has no connection for this Azure address, or one for the other IKE version",
+        confidence,
+        f"Check at the peer that a connection exists for exactly this Azure public IP address, with {ours or 'IKEv2'}{told}.",
+    )
 
 
 def outdates(version: Version | None, logged: Negotiation) -> bool:

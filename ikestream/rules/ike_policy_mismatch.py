@@ -17,6 +17,7 @@ from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import POLICY_CODES, Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
+from ikestream.rules.configured import no_connection
 from ikestream.rules.offered import Offers, change_after, collect_ike_offers, tell_far
 from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
 
@@ -36,7 +37,7 @@ def judge(situation: Situation) -> Finding | None:
     if compared is not None and not compared.common:
         return _differ(situation, refused, offers, compared)
     if compared is not None and offers.surely:
-        return _agree(refused, offers)
+        return _agree(situation, refused, offers)
     return _unknown(situation, refused, offers)
 
 
@@ -74,14 +75,9 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
     )
 
 
-def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
+def _agree(situation: Situation, refused: list[Negotiation], offers: Offers) -> Finding:
     by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
     unsure = offers.source is OffersSource.ASSUMED_DEFAULT
-    no_connection = Hypothesis(
-        "The peer has no connection for this Azure address, or one for the other IKE version",
-        Confidence.MEDIUM,
-        "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
-    )
     custom = Hypothesis(
         "The Azure connection has a custom IPsec / IKE policy, not the default assumed here",
         Confidence.MEDIUM,
@@ -97,7 +93,7 @@ def _agree(refused: list[Negotiation], offers: Offers) -> Finding:
         Confidence.LOW,
         "Let the other side initiate once more and compare again.",
     )
-    hypotheses = [no_connection] if by_peer else []
+    hypotheses = [no_connection(situation.configured, Confidence.MEDIUM)] if by_peer else []
     hypotheses += [custom] if unsure else []
     hypotheses += [unprinted] if unsure else [unprinted, changed]
     if unsure:
@@ -157,13 +153,7 @@ def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         offers_source=offers.source,
-        hypotheses=(
-            Hypothesis(
-                "The peer has no connection for this Azure address, or one for the other IKE version",
-                Confidence.LOW,
-                "Check at the peer that a connection exists for exactly this Azure public IP address, with IKEv2.",
-            ),
-        ),
+        hypotheses=(no_connection(situation.configured, Confidence.LOW),),
         missing_evidence=missing,
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),

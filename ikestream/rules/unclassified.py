@@ -10,7 +10,9 @@ from __future__ import annotations
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import Kind
-from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.negotiation import Initiator
+from ikestream.rules.configured import protocol
 from ikestream.rules.signature import next_to_act, prove, reached, stopped_after
 
 
@@ -48,7 +50,31 @@ def judge(situation: Situation) -> Finding | None:
         explanation=" ".join(told),
         action_on=next_to_act(newest) if newest is not None else ActionOn.UNKNOWN,
         failed_step=reached(newest) if newest is not None else FailedStep.ESTABLISHED,
+        hypotheses=_hypotheses(situation),
         missing_evidence=missing,
         code=code,
         evidence=tuple(evidence[:12]),
+    )
+
+
+NO_POLICY = frozenset({13825, 13850, 13883})
+"""Azure's words for a peer it has no policy for (facts 1.3)."""
+
+
+def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
+    """What else makes Azure say that it has no policy for a peer that has a connection."""
+    if not any(n.initiator is Initiator.PEER and NO_POLICY & set(n.codes) for n in situation.newest):
+        return ()
+    ours = protocol(situation.configured)
+    return (
+        Hypothesis(
+            "The peer calls with another IKE version than the connection in Azure has" + (f", {ours}" if ours else ""),
+            Confidence.LOW,
+            f"Read the IKE version of this tunnel at the peer{'' if ours else ' and of the connection in Azure'}.",
+        ),
+        Hypothesis(
+            "The connection is being changed, or was removed a moment ago",
+            Confidence.LOW,
+            "See in the activity log whether somebody writes it, and whether the refusals go on after that.",
+        ),
     )
