@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
 import orjson
 from rich.text import Text
 
-from ikestream import __version__, drill, formats, redrive, report
+from ikestream import __version__, drill, formats, redrive, report, watch
+from ikestream.arguments import add_inventory, address, instant, read_inventory
 from ikestream.incident import Row
-from ikestream.inventory import Inventory
-from ikestream.inventory.files import BadInventory, load
 from ikestream.listing import Filter, select
 from ikestream.remedy import note_of
 from ikestream.replay import Tally, replay, replay_clockless
@@ -117,10 +114,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(events)
     events.add_argument(
-        "--since", type=_instant, metavar="TIME", help="from this time on, UTC: 2026-11-23T02:15 or 2026-11-23"
+        "--since", type=instant, metavar="TIME", help="from this time on, UTC: 2026-11-23T02:15 or 2026-11-23"
     )
-    events.add_argument("--until", type=_instant, metavar="TIME", help="before this time")
-    events.add_argument("--remote-ip", type=_address, metavar="IP", help="only this peer")
+    events.add_argument("--until", type=instant, metavar="TIME", help="before this time")
+    events.add_argument("--remote-ip", type=address, metavar="IP", help="only this peer")
     events.add_argument(
         "--instance", default="", metavar="N", help="only this gateway instance: 0, 1 or its whole name"
     )
@@ -144,9 +141,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_input(letter, output=False)
-    letter.add_argument("--remote-ip", type=_address, metavar="IP", help="only this peer, also if it is up again")
+    letter.add_argument("--remote-ip", type=address, metavar="IP", help="only this peer, also if it is up again")
     letter.set_defaults(run=_note)
-    redrive.add_command(commands, _instant)
+    watch.add_command(commands)
+    redrive.add_command(commands)
     drill.add_command(commands)
     return parser
 
@@ -176,51 +174,9 @@ def _add_peer(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="IP",
-        type=_address,
+        type=address,
         help="an address that is a configured peer, even if the log shows only its own attempts; may be repeated",
     )
-
-
-def add_inventory(command: argparse.ArgumentParser) -> None:
-    """Let a command take `--inventory`; `read_inventory` reads what was given."""
-    command.add_argument(
-        "--inventory",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="what is configured: files, or a folder of files, that az network vpn-connection list, local-gateway list,"
-        " vnet-gateway list, vpn-gateway list and vpn-site list wrote with -o json",
-    )
-
-
-def read_inventory(options: argparse.Namespace, errors: Screen) -> Inventory | None:
-    """Return what `--inventory` names, an empty one if it names nothing, None if it cannot be read; say why."""
-    if not options.inventory:
-        return Inventory()
-    try:
-        inventory, missing = load(options.inventory)
-    except BadInventory as bad:
-        errors.print(Text(plain(str(bad)), style="red"), soft_wrap=True)
-        return None
-    for line in missing:
-        errors.print(Text(plain(f"inventory: {line}"), style="yellow"), soft_wrap=True)
-    return inventory
-
-
-def _address(text: str) -> str:
-    try:
-        return str(ipaddress.ip_address(text.strip()))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
-
-
-def _instant(text: str) -> int:
-    try:
-        parsed = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T02:15:00Z") from None
-    return int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
 
 
 def _session(text: str) -> str:

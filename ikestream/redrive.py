@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ikestream import dead_letters
+from ikestream.arguments import instant
 from ikestream.hubs import Failed, Hubs, add_sign_in, read_connection_string, reason
 from ikestream.terminal import Screen, plain
 from ikestream.timestamps import iso
@@ -101,8 +102,8 @@ class Span:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def add_command(commands: Any, instant: Any) -> None:
-    """Add the command to the parser's. `instant` reads a time."""
+def add_command(commands: Any) -> None:
+    """Add the command to the parser's."""
     parser = commands.add_parser(
         "redrive",
         help="send what was put aside back to the event hub",

@@ -2,8 +2,9 @@
 
 The real azure-eventhub SDK sends to it, reads from it and asks it for properties; the AMQP engine is Apache Qpid
 Proton. Like the service it stamps sequence number, offset and enqueued time on every event, opens a batch message
-into its events, and wants a token first, which it does not check. It knows no owner levels, no throttling, no
-limits and no expiry.
+into its events, and wants a token first, which it does not check. A reader with an owner level (an epoch) ends those of
+its consumer group and partition that have none or a lower one, and keeps new ones of that kind out. It knows no
+throttling, no limits and no expiry. It can go away and come back.
 
     with LocalHub({"vpn": 2}) as hub:
         EventHubProducerClient.from_connection_string(hub.connection_string("vpn"))
@@ -52,7 +53,8 @@ KEY = "bG9vcGJhY2stb25seQ=="
 
 ANNOTATIONS, BODY = 0x72, 0x75  # descriptors of message sections, AMQP 1.0 part 3.2
 SECTIONS = range(0x70, 0x79)
-RECEIVER = re.compile(r"(?P<hub>[^/]+)/ConsumerGroups/[^/]+/Partitions/(?P<partition>\d+)", re.IGNORECASE)
+RECEIVER = re.compile(r"(?P<hub>[^/]+)/ConsumerGroups/(?P<group>[^/]+)/Partitions/(?P<partition>\d+)", re.IGNORECASE)
+EPOCH = symbol("com.microsoft:epoch")
 SENDER = re.compile(r"(?P<hub>[^/]+)(?:/Partitions/(?P<partition>\d+))?", re.IGNORECASE)
 SELECTOR = re.compile(r"x-opt-(?P<field>offset|sequence-number|enqueued-time)\s*(?P<sign>>=?)\s*'(?P<value>[^']*)'")
 
@@ -116,8 +118,10 @@ class Broker(MessagingHandler):
         self.hubs = hubs
         self.connections: set[Wire] = set()
         self.readers: dict[Link, tuple[Partition, int]] = {}
+        self.owners: dict[Link, tuple[str, int | None]] = {}  # reader -> whose partition it reads, by which owner level
         self.answers: dict[tuple[Connection, str], Link] = {}
         self.asked: dict[str, int] = defaultdict(int)
+        self.refused: list[Link] = []
         self.opened = self.sent = 0
         self.silent = False
         self.refusals: dict[str, tuple[int, str]] = {}  # partition, or "" for the hub -> what it answers
@@ -133,14 +137,43 @@ class Broker(MessagingHandler):
         found = (RECEIVER if link.is_sender else SENDER).fullmatch(address)
         partition = self.find(found) if found else None
         if partition is None:
-            link.condition = Condition("amqp:not-found", f"The messaging entity '{address}' could not be found.")
-            link.close()
+            self.refuse(link, "amqp:not-found", f"The messaging entity '{address}' could not be found.")
+        elif link.is_sender and self.is_kept_out(link, address.lower()):
+            self.refuse(link, "amqp:link:stolen", "At least one receiver for the endpoint is created with epoch.")
         elif link.is_sender:
             chosen = link.remote_source.filter
             chosen.rewind()
             selectors = chosen.get_object() if chosen.next() else {}
             link.source.filter.copy(link.remote_source.filter)
             self.readers[link] = (partition, partition.place(" ".join(str(s.value) for s in selectors.values())))
+
+    def refuse(self, link: Link, condition: str, text: str) -> None:
+        """Close a link that is being opened, once Proton has opened it: closed before, it would be open after all."""
+        link.condition = Condition(condition, text)
+        self.refused.append(link)
+
+    def close_refused(self) -> None:
+        while self.refused:
+            self.refused.pop().close()
+
+    def is_kept_out(self, link: Link, address: str) -> bool:
+        """Whether the service lets no such reader in; one with an owner level it lets in, and ends lesser ones."""
+        level = (link.remote_properties or {}).get(EPOCH)
+        level = int(level) if level is not None else None
+        others = [(other, theirs) for other, (where, theirs) in self.owners.items() if where == address]
+        if any((-1 if level is None else level) < theirs for _, theirs in others if theirs is not None):
+            return True
+        if level is not None:
+            for other, _ in others:
+                other.condition = Condition("amqp:link:stolen", "New receiver with higher epoch is created.")
+                other.close()
+                self.forget_reader(other)
+        self.owners[link] = (address, level)
+        return False
+
+    def forget_reader(self, link: Link) -> None:
+        self.readers.pop(link, None)
+        self.owners.pop(link, None)
 
     def find(self, found: re.Match[str]) -> Partition | None:
         partitions = self.hubs.get(found["hub"].lower(), [])
@@ -247,13 +280,14 @@ class Broker(MessagingHandler):
         )
 
     def on_link_closing(self, event: Event) -> None:
-        self.readers.pop(event.link, None)
+        self.forget_reader(event.link)
 
     def on_transport_error(self, event: Event) -> None:
         """Say nothing: the SDK always detaches the links of a management session after it has ended the session."""
 
     def forget(self, connection: Connection) -> None:
         self.readers = {link: read for link, read in self.readers.items() if link.connection != connection}
+        self.owners = {link: owner for link, owner in self.owners.items() if link.connection != connection}
         self.answers = {key: link for key, link in self.answers.items() if key[0] != connection}
 
 
@@ -318,6 +352,7 @@ class Wire(asyncio.Protocol):
         while event := self.events.peek():
             event.dispatch(self.broker)
             self.events.pop()
+            self.broker.close_refused()
 
     def flush(self) -> None:
         self.dispatch()
@@ -364,13 +399,27 @@ class LocalHub:
         """Enqueue an event as if somebody had sent it."""
         self.hubs[hub][int(partition)].append(Message(body=body, inferred=True).encode())
 
+    def go_away(self) -> None:
+        """Cut all connections and take no new ones."""
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+
+    def come_back(self) -> None:
+        """Take connections again, at the same port."""
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        server = await self._loop.create_server(lambda: Wire(self.broker), "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        await self._listen()
         self._up.set()
         await self._over.wait()
-        server.close()
+        await self._close()
+
+    async def _listen(self) -> None:
+        self._server = await self._loop.create_server(lambda: Wire(self.broker), "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        self._server.close()
         for wire in list(self.broker.connections):
             wire.socket.abort()
 

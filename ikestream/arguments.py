@@ -1,0 +1,69 @@
+"""Words of the command line -> values: what several commands take alike."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import re
+from datetime import UTC, datetime
+
+from rich.text import Text
+
+from ikestream.inventory import Inventory
+from ikestream.inventory.files import BadInventory, load
+from ikestream.terminal import Screen, plain
+
+_SPAN = re.compile(r"(\d{1,6})\s*([smhd])", re.IGNORECASE)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def add_inventory(command: argparse.ArgumentParser) -> None:
+    """Let a command take `--inventory`; `read_inventory` reads what was given."""
+    command.add_argument(
+        "--inventory",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="what is configured: files, or a folder of files, that az network vpn-connection list, local-gateway list,"
+        " vnet-gateway list, vpn-gateway list and vpn-site list wrote with -o json",
+    )
+
+
+def read_inventory(options: argparse.Namespace, errors: Screen) -> Inventory | None:
+    """Return what `--inventory` names, an empty one if it names nothing, None if it cannot be read; say why."""
+    if not options.inventory:
+        return Inventory()
+    try:
+        inventory, missing = load(options.inventory)
+    except BadInventory as bad:
+        errors.print(Text(plain(str(bad)), style="red"), soft_wrap=True)
+        return None
+    for line in missing:
+        errors.print(Text(plain(f"inventory: {line}"), style="yellow"), soft_wrap=True)
+    return inventory
+
+
+def address(text: str) -> str:
+    """Return an IP address as it is written in rows."""
+    try:
+        return str(ipaddress.ip_address(text.strip()))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+
+
+def instant(text: str) -> int:
+    """Return a time in ms since 1970; without a zone it is UTC."""
+    try:
+        parsed = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-23T02:15:00Z") from None
+    return int(parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp() * 1000)
+
+
+def span(text: str) -> int:
+    """Return a span such as 90s, 15m, 2h or 1d in ms."""
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a span such as 15m, 2h or 1d")
+    return int(found[1]) * _UNITS[found[2].lower()] * 1000
