@@ -57,14 +57,15 @@ $(READY): pyproject.toml requirements.txt
 # which takes a C compiler and half a minute; without it the tests against a local hub are skipped, and say so. So are
 # those against a storage account without Azurite, which needs Node; newer versions of it want a newer Node than 20.
 # Those of infra/ use Microsoft's KQL binder (Node), DuckDB to execute queries, and checkov, a quarter of a gigabyte in a folder of its
-# own, because it pins what the app does not; each is skipped without its tool, and says so.
+# own, because it pins what the app does not; each is skipped without its tool, and says so. The report is looked at with
+# playwright-core and axe-core in /usr/bin/chromium, which the system brings (apt-get install chromium), or it is not, and says so.
 emulators: $(EMULATORS)
 
 $(EMULATORS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check azurefunctions-extensions-base grpcio-tools
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check python-qpid-proton
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --ignore-requires-python --no-deps azure-functions-runtime==1.3.0
-	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0 @kusto/language-service-next@12.4.1
+	-npm install --prefix $(VENV)/node --no-audit --no-fund --loglevel=error azurite@3.35.0 @kusto/language-service-next@12.4.1 playwright-core@1.65.1 axe-core@4.14.1
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check duckdb duckdb-kql
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-conflicts --target $(VENV)/checkov --upgrade checkov==3.3.30
 	@touch $(EMULATORS)

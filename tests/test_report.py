@@ -30,6 +30,7 @@ SAMPLES = ROOT / "ikestream" / "data" / "samples"
 POLICY = CASES / "IkePolicyMismatch" / "seed.log"
 KEY = CASES / "PreSharedKeyMismatch" / "seed.log"
 BARE = CASES / "PreSharedKeyMismatch" / "seed-bare-lines.log"
+MENDED = CASES / "PreSharedKeyMismatch" / "down-five-minutes-and-up-again.log"
 HTML = "{http://www.w3.org/1999/xhtml}"
 BREAKING = {
     "script": "<script>window.broken = 1</script>",

@@ -306,7 +306,6 @@ def _site(site: Site, rows: Sequence[Row], span: Scale, until: int) -> dict[str,
         "marks": [
             {
                 "x": span.place(mark.at),
-                "at": mark.at,
                 "what": mark.what,
                 "letter": mark.what[0].upper(),
                 "says": f"{moment(mark.at)} {mark.what}: {mark.says}"[:300],
@@ -339,8 +338,6 @@ def _lane(lane: Lane, span: Scale) -> dict[str, Any]:
         "spells": [
             {
                 "up": spell.state is State.UP,
-                "start": spell.start,
-                "end": spell.end,
                 "x": span.place(spell.start),
                 "width": span.width(spell.start, spell.end),
             }
@@ -353,8 +350,6 @@ def _outage(row: Row, span: Scale, until: int) -> dict[str, Any]:
     start, end = _ms(row["FirstSeen"]), _ms(row["ResolvedAt"]) if row["ResolvedAt"] else until
     return {
         "key": row["IncidentId"],
-        "start": start,
-        "end": end,
         "x": span.place(start),
         "width": span.width(start, end),
         "says": f"{row['Cause']}, {_said(row['FirstSeen'])} to {_said(row['ResolvedAt']) or 'the end of the log'}",

@@ -23,13 +23,13 @@ class Scale:
     end: int
 
     def place(self, at: int) -> str:
-        """Return where `at` lies, in percent with two decimals, never outside."""
+        """Return where `at` lies in percent, never outside; four decimals are seconds of a month."""
         share = (min(max(at, self.start), self.end) - self.start) / (self.end - self.start)
-        return f"{share * 100:.2f}".rstrip("0").rstrip(".")
+        return _percent(share)
 
     def width(self, start: int, end: int) -> str:
         """Return how wide the time from `start` to `end` is, in percent."""
-        return f"{float(self.place(end)) - float(self.place(start)):.2f}".rstrip("0").rstrip(".")
+        return _percent(float(self.place(end)) / 100 - float(self.place(start)) / 100)
 
     def ticks(self) -> list[tuple[int, str]]:
         """Return (instant, text) for each tick: the time of day, or the day where it begins."""
@@ -37,6 +37,10 @@ class Scale:
         step = next((s for s in _STEPS if span / s <= _TICKS), span // _TICKS or 1)
         first = -(-self.start // step) * step
         return [(at, label(at, step)) for at in range(first, self.end + 1, step)]
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.4f}".rstrip("0").rstrip(".")
 
 
 def label(at: int, step: int) -> str:

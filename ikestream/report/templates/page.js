@@ -151,7 +151,7 @@
       const from = way === 1 ? right : left, to = way === 1 ? left : right, sign = to > from ? 1 : -1;
       const arrow_name = [name, times > 1 ? `× ${times}` : "", failed ? (way === 3 ? "" : "✕ failed here") : ""].filter(Boolean).join("  ");
       const label = `${when} ${["Azure to peer", "Peer to Azure", "At Azure", "Missing"][way]}: ${name} ${says}${failed ? ", failed here" : ""}`.trim();
-      const group = make("g", { class: failed ? "step failed" : "step", tabindex: "0", role: "button", "aria-label": label });
+      const group = make("g", { class: failed ? "step failed" : "step", tabindex: "0", role: "img", "aria-label": label });
       group.append(make("title", {}, lines_of(step)), make("rect", { class: "hit", x: 0, y, width, height, rx: 4 }));
       const base = y + (above ? 14 : 0);
       if (when && way !== 3) group.append(make("text", { class: "time", x: narrow ? left + 6 : 0, y: narrow ? y + 12 : base + (way === 2 ? 24 : 30) }, when));
@@ -241,16 +241,20 @@
     if (`${start} ${end}` === zoomed || (!zoomed && start === span[0] && end === span[1])) return;
     zoomed = `${start} ${end}`;
     const place = (at) => Math.min(Math.max((at - start) / (end - start), 0), 1) * 100;
-    for (const drawn of document.querySelectorAll("#timeline [data-a]")) {
-      const a = Number(drawn.dataset.a), b = Number(drawn.dataset.b ?? a), outside = b < start || a > end;
-      drawn.classList.toggle("outside", outside);
-      if (drawn.tagName === "rect") {
-        drawn.setAttribute("x", place(a) + "%");
-        drawn.setAttribute("width", place(b) - place(a) + "%");
-      } else if (drawn.tagName === "line") {
+    const share = (percent) => span[0] + (span[1] - span[0]) * parseFloat(percent) / 100;
+    for (const drawn of document.querySelectorAll(".tracks rect, .tracks .m line, .tracks .m text")) {
+      // What the page was written with is kept beside what is shown.
+      drawn.from ??= drawn.getAttribute(drawn.tagName === "line" ? "x1" : "x");
+      drawn.long ??= drawn.getAttribute("width") ?? "0";
+      const a = share(drawn.from), b = share(parseFloat(drawn.from) + parseFloat(drawn.long));
+      drawn.classList.toggle("outside", b < start || a > end);
+      if (drawn.tagName === "line") {
         drawn.setAttribute("x1", place(a) + "%");
         drawn.setAttribute("x2", place(a) + "%");
-      } else drawn.setAttribute("x", place(a) + "%");
+      } else {
+        drawn.setAttribute("x", place(a) + "%");
+        if (drawn.tagName === "rect") drawn.setAttribute("width", place(b) - place(a) + "%");
+      }
     }
     const step = 1000 * (STEPS.find((seconds) => (end - start) / seconds / 1000 <= 7) ?? (end - start) / 7000);
     const ticks = [];
