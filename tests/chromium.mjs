@@ -1,6 +1,7 @@
 // page.html -> JSON: what Chromium makes of a report: what ran, what was asked for, what axe finds, what the keyboard reaches.
 //
-//     node tests/chromium.mjs NODE_MODULES CHROMIUM page.html
+//     node tests/chromium.mjs NODE_FOLDER CHROMIUM page.html         everything
+//     node tests/chromium.mjs NODE_FOLDER CHROMIUM page.html times   only how long it takes, in ms: to open, to filter
 //
 // Chromium gets no network but what the page asks for, and every request is told.
 
@@ -8,7 +9,7 @@ import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { join } from "node:path";
 
-const [modules, executablePath, file] = process.argv.slice(2);
+const [modules, executablePath, file, only] = process.argv.slice(2);
 const require = createRequire(pathToFileURL(join(modules, "anchor.js")));
 const { chromium } = require("playwright-core");
 const axe = require("axe-core").source;
@@ -45,6 +46,25 @@ async function unfold(page) {
       await new Promise((done) => setTimeout(done, 200));
     }
   });
+}
+
+if (only === "times") {
+  const runs = [];
+  for (let run = 0; run < 5; run += 1) {
+    told.opened = undefined;
+    const page = await open({ viewport: WIDE });
+    const filtered = await page.evaluate(() => new Promise((done) => {
+      const start = performance.now();
+      document.getElementById("f-tunnel").value = "203.0.113.1";
+      document.getElementById("filters").dispatchEvent(new Event("input", { bubbles: true }));
+      requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
+    }));
+    runs.push({ opened: told.opened, filtered });
+    await page.context().close();
+  }
+  await browser.close();
+  process.stdout.write(JSON.stringify(runs));
+  process.exit();
 }
 
 // --- accessibility: both themes, and a phone

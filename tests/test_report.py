@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -214,10 +213,29 @@ def test_what_cannot_be_read_or_written_is_one_clear_line(tmp_path: Path, capfd:
     assert "Does not exist." in capfd.readouterr().err
 
 
-def test_fifty_tunnels_with_faults_stay_small(tmp_path: Path) -> None:
+def test_the_page_of_fifty_tunnels_is_well_formed_and_holds_them_all(tmp_path: Path) -> None:
     bench.write(tmp_path / "fleet.jsonl", 50)
+    tree = parse(write(tmp_path / "fleet.jsonl", out=tmp_path / "report.html"))
+    assert len(find(tree, "div", "track")) == 50
+    exchanges, commands = data(tree)["exchanges"], data(tree)["commands"]
+    for article in find(tree, "article", "incident"):
+        key = (article.get("id") or "").removeprefix("i-")
+        places = {
+            kind for e in find(article, "div") for kind in ("commands", "exchanges") if kind in (e.get("class") or "")
+        }
+        assert ("commands" in places) == (key in commands)
+        assert ("exchanges" in places) == (key in exchanges)
+
+
+def test_the_page_of_five_hundred_tunnels_is_smaller_than_five_megabytes(tmp_path: Path) -> None:
+    bench.write(tmp_path / "fleet.jsonl", 500)
     page = write(tmp_path / "fleet.jsonl", out=tmp_path / "report.html")
-    assert len(page.encode()) < 1_000_000
-    tree = parse(page)
-    assert len(find(tree, "div", "track")) >= 50
-    json.dumps(data(tree))
+    assert page.count('<div class="row track"') == 500
+    assert len(page.encode()) < 5_000_000
+    # What it leaves out it says, and every incident that has an exchange keeps one.
+    assert "attempts are kept here" in page
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    kept = orjson.loads(found[1])["exchanges"]
+    assert all(kept.values())
+    assert len(kept) == page.count('class="exchanges js"')

@@ -19,7 +19,7 @@ from ikestream.report.gather import Exchange
 from ikestream.terminal import plain
 from ikestream.verdict import cut
 
-MAX_PAGE = 4_400_000
+MAX_PAGE = 4_600_000
 """Bytes that a page with five hundred incidents should stay below; what exchanges get of it is what the rest leaves."""
 INCIDENT = 8_500
 """Bytes of one incident with its commands and its tunnel's line in the timeline, without exchanges, as measured with the faults of the lab."""
@@ -83,7 +83,7 @@ def _commands(row: Row, strings: Strings) -> list[list[int]]:
 def _choose(
     rows: Sequence[Row], exchanges: Mapping[str, Sequence[Exchange]], strings: Strings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Take from each incident in turn, what the verdict quotes first, until the page is full."""
+    """Take from each incident in turn, what the verdict quotes first, until the page is full; one each in any case."""
     queues = [
         (row["IncidentId"], sorted(exchanges.get(row["IncidentId"], ()), key=lambda e: (not e.quoted, not e.good)))
         for row in rows
@@ -93,7 +93,7 @@ def _choose(
     room = min(max(MAX_PAGE - len(rows) * INCIDENT, MIN_DRAWN), MAX_DRAWN)
     while any(len(queue) > turn for _, queue in queues):
         for key, queue in queues:
-            if len(queue) > turn and own + strings.size - before < room:
+            if len(queue) > turn and (turn == 0 or own + strings.size - before < room):
                 drawn = _exchange(queue[turn], strings)
                 own += len(orjson.dumps(drawn))
                 taken[key].append((queue[turn], drawn))

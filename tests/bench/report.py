@@ -9,6 +9,9 @@ Opening needs Chromium and the development packages of Node; without them only t
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +23,8 @@ from ikestream.events import Record
 from ikestream.lab import FAULTS, Lab, wrap
 from ikestream.times import MINUTE
 
+ROOT = Path(__file__).parent.parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
 PER_GATEWAY = 50
 IN_A_BODY = 100
 
@@ -47,6 +52,18 @@ def write(path: Path, tunnels: int) -> int:
     return len(records)
 
 
+def times(page: Path) -> str:
+    """Open the page five times; say how long that took."""
+    node, modules = shutil.which("node"), ROOT / ".venv" / "node"
+    if node is None or not CHROMIUM.exists() or not (modules / "node_modules" / "playwright-core").exists():
+        return "not opened: that takes Node, Chromium and `make emulators`"
+    command = [node, str(ROOT / "tests" / "chromium.mjs"), str(modules), str(CHROMIUM), str(page), "times"]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=True)  # noqa: S603 - our own script
+    runs = json.loads(done.stdout)
+    opened, filtered = (sorted(run[what] for run in runs) for what in ("opened", "filtered"))
+    return f"opened in {opened[2]:.0f} ms ({opened[0]:.0f} to {opened[-1]:.0f}), filtered in {filtered[2]:.0f} ms"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tunnels", type=int, nargs="?", default=500)
@@ -61,6 +78,7 @@ def main() -> None:
         took = time.perf_counter() - start
         sys.stdout.write(
             f"{options.tunnels} tunnels, {records:,} records: written in {took:.1f} s, {page.stat().st_size / 1e6:.2f} MB\n"
+            f"{times(page)}\n"
         )
 
 
