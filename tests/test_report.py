@@ -34,6 +34,7 @@ HTML = "{http://www.w3.org/1999/xhtml}"
 BREAKING = {
     "script": "<script>window.broken = 1</script>",
     "end of script": "</script><script>window.broken = 1</script><!-- <script>",
+    "end of script with a space": "</script ><img src=x onerror=window.broken=1>",
     "comment and script": "<!--<script>",
     "handler": "\"><img src=x onerror='window.broken = 1'>",
     "single quotes": "' autofocus onfocus='window.broken = 1",
