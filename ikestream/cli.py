@@ -18,11 +18,19 @@ from ikestream.incident import Row
 from ikestream.listing import Filter, select
 from ikestream.remedy import note_of
 from ikestream.replay import Tally, replay, replay_clockless
-from ikestream.terminal import TOOLS, Screen, notes, plain, print_line, progress, verdicts
+from ikestream.terminal import TOOLS, Bars, Screen, notes, plain, print_line, verdicts
 
 OK, FOUND, UNREADABLE = 0, 1, 2
 
-_EXAMPLES = """\
+_MAIN_EXAMPLES = """\
+examples:
+  python -m ikestream diagnose PT1H.json
+  python -m ikestream watch --namespace contoso.servicebus.windows.net
+  python -m ikestream COMMAND --help
+"""
+
+
+_DIAGNOSE_EXAMPLES = """\
 examples:
   python -m ikestream diagnose PT1H.json
   python -m ikestream diagnose logs/ --output json > verdicts.jsonl
@@ -54,7 +62,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status: 0, 1 with `--fail-on outage` and an outage, 2 if input cannot be read."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except BrokenPipeError:
@@ -65,17 +73,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ikestream", description="Diagnoses IPsec tunnels of Azure VPN gateways from their IKE diagnostic logs."
+def parser() -> argparse.ArgumentParser:
+    """Return what the command line takes."""
+    whole = argparse.ArgumentParser(
+        prog="ikestream",
+        description="Diagnoses IPsec tunnels of Azure VPN gateways from their IKE diagnostic logs.",
+        epilog=_MAIN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"ikestream {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    whole.add_argument("--version", action="version", version=f"ikestream {__version__}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
     diagnose = commands.add_parser(
         "diagnose",
         help="say which tunnel is down, why, and what to type",
         description="Reads saved logs and prints a verdict for every tunnel that is or was down.",
-        epilog=_EXAMPLES,
+        epilog=_DIAGNOSE_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_input(diagnose)
@@ -146,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_command(commands)
     redrive.add_command(commands)
     drill.add_command(commands)
-    return parser
+    return whole
 
 
 def _add_input(command: argparse.ArgumentParser, *, output: bool = True) -> None:
@@ -190,8 +202,8 @@ def _events(options: argparse.Namespace) -> int:
     wanted = Filter(
         options.since, options.until, options.remote_ip or "", options.instance, options.session, options.all
     )
-    with progress(errors) as advance:
-        found = formats.records(options.paths, report=problems.append, gateway=options.gateway, progress=advance)
+    with Bars(errors) as bars:
+        found = formats.records(options.paths, report=problems.append, gateway=options.gateway, progress=bars.read)
         lines = select(found, wanted, tally.count, newest_first=options.sort == "desc")
         first = next(lines, None)
     shown = 0
@@ -215,10 +227,10 @@ def _diagnose(options: argparse.Namespace) -> int:
     inventory = read_inventory(options, errors)
     if inventory is None:
         return UNREADABLE
-    with progress(errors) as advance:
+    with Bars(errors) as bars:
         rows: list[Row] = []
         last: dict[str, Row] = {}
-        with formats.read(options.paths, gateway=options.gateway, progress=advance) as saved:
+        with formats.read(options.paths, gateway=options.gateway, progress=bars.read, judged=bars.judge) as saved:
             for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
                 for row in run(records, tally, frozenset(options.peer), inventory):
                     last[row["IncidentId"]] = row
@@ -246,8 +258,8 @@ def _report(options: argparse.Namespace) -> int:
     if inventory is None:
         return UNREADABLE
     with (
-        progress(errors) as advance,
-        formats.read(options.paths, gateway=options.gateway, progress=advance) as saved,
+        Bars(errors) as bars,
+        formats.read(options.paths, gateway=options.gateway, progress=bars.read, judged=bars.judge) as saved,
     ):
         account = report.gather(saved, tally, frozenset(options.peer), inventory)
     page = report.render(account, tally, saved.problems).encode()
@@ -272,8 +284,8 @@ def _note(options: argparse.Namespace) -> int:
     errors = Screen(stderr=True)
     last: dict[str, Row] = {}
     with (
-        progress(errors) as advance,
-        formats.read(options.paths, gateway=options.gateway, progress=advance) as saved,
+        Bars(errors) as bars,
+        formats.read(options.paths, gateway=options.gateway, progress=bars.read, judged=bars.judge) as saved,
     ):
         peers = frozenset([options.remote_ip] if options.remote_ip else [])
         for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):

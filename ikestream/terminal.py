@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -51,20 +50,26 @@ def _hidden(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
-@contextmanager
-def progress(console: Console) -> Iterator[Callable[[int, int | None], None]]:
-    """Show a bar of bytes read on a terminal, nothing elsewhere; yield the function to report with."""
-    bar = Progress(
-        TextColumn("reading"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console, transient=True,
-        disable=not sys.stderr.isatty(),
-    )  # fmt: skip
-    with bar:
-        task = bar.add_task("reading", total=None)
+class Bars(Progress):
+    """How far long work is, on a terminal; nothing elsewhere. First the bytes that are read, then what is judged of them."""
 
-        def advance(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total)
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        super().__init__(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+        self._tasks_by_name: dict[str, TaskID] = {}
 
-        yield advance
+    def read(self, done: int, total: int | None) -> None:
+        """Say how many bytes are read, of how many if that is known."""
+        self._say("reading", done, total)
+
+    def judge(self, done: int, total: int | None) -> None:
+        """Say how many records are judged, of how many."""
+        self._say("judging", done, total)
+
+    def _say(self, what: str, done: int, total: int | None) -> None:
+        if what not in self._tasks_by_name:
+            self._tasks_by_name[what] = self.add_task(what)
+        self.update(self._tasks_by_name[what], completed=done, total=total)
 
 
 def verdicts(console: Console, rows: Sequence[Row], tally: Tally, tools: Sequence[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +19,7 @@ from typing import Any
 import orjson
 import pytest
 
+from ikestream import cli
 from tests.expectations import CASES
 
 ROOT = Path(__file__).parent.parent
@@ -391,17 +395,35 @@ def test_wrong_usage_is_status_2_and_says_how(arguments: tuple[str | Path, ...])
     assert ran.notes[0].startswith("usage: ikestream")
 
 
-def test_help_shows_examples_that_work() -> None:
-    ran = run("diagnose", "--help")
+def parser_of(command: str) -> argparse.ArgumentParser:
+    subcommands = next(a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction))
+    found = subcommands.choices[command]
+    assert isinstance(found, argparse.ArgumentParser)
+    return found
+
+
+COMMANDS = ("diagnose", "report", "events", "note", "watch", "redrive", "drill")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples_that_the_command_takes(command: str) -> None:
+    ran = run(command, "--help")
     assert ran.status == 0
-    examples = ran.out.decode().split("examples:")[1].split("\n")
-    shown = [line.strip() for line in examples if "python -m ikestream diagnose" in line]
-    assert len(shown) >= 3
-    # What an example does to its file is for the shell; that its options exist is for us.
+    lines = ran.out.decode().partition("examples:\n")[2].splitlines()
+    shown = [line.rpartition("| ")[2].partition(" > ")[0].strip() for line in lines if "python -m ikestream" in line]
+    assert len(shown) >= (1 if command == "note" else 2)
     for example in shown:
-        options = [word for word in example.partition(" > ")[0].split() if word.startswith("--")]
-        assert all(option in ran.out.decode().split("examples:")[0] for option in options)
-    assert "diagnose" in run("--help").out.decode()
+        python, dash, name, *words = shlex.split(example)
+        assert (python, dash, name, words[0]) == ("python", "-m", "ikestream", command)
+        parser_of(command).parse_args(words[1:])  # it exits, which fails, for an option that is not there
+
+
+def test_the_help_names_every_command() -> None:
+    told = run("--help").out.decode()
+    for command in COMMANDS:
+        assert re.search(rf"^    {command} +\S", told, re.MULTILINE), command
+    listed = next(a for a in cli.parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    assert set(listed) == set(COMMANDS)
     assert run("--version").out.decode().startswith("ikestream ")
 
 
@@ -445,6 +467,17 @@ def test_a_terminal_gets_colour_unless_no_color_is_set() -> None:
     assert b"\x1b[31m" not in plain
     assert b"\x1b[1;31m" not in plain
     assert b";3" not in plain
+
+
+@pytest.mark.parametrize(("command", "bars"), [("diagnose", (b"reading", b"judging")), ("events", (b"reading",))])
+def test_a_terminal_sees_how_far_long_work_is_and_a_pipe_does_not(command: str, bars: tuple[bytes, ...]) -> None:
+    shown = on_a_terminal(command, POLICY)
+    for bar in bars:
+        assert bar in shown
+        # It is gone when there is something to read.
+        assert bar not in shown.rpartition(b"\x1b[?25h")[2]
+    quiet = run(command, POLICY)
+    assert not [bar for bar in bars if bar in quiet.err]
 
 
 @pytest.mark.parametrize("output", ["table", "json", "events"])

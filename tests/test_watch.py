@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -417,6 +418,57 @@ def test_without_a_terminal_each_revision_is_a_line_and_ctrl_c_ends_it_with_a_su
         r"Watched for \d+ s: [\d,]+ records of 1 tunnels, 1 revisions told, 1 incidents open\.", lines[0]
     )
     assert re.fullmatch(r"  still down: \S+  VNG-1: PreSharedKeyMismatch", lines[1])
+
+
+def on_a_terminal(hub: LocalHub, columns: int, *arguments: str, **environment: str) -> str:
+    """Watch on a pseudo-terminal until an incident is drawn, end it with Ctrl-C, and return all that was written."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (30, columns))
+    clean = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")}
+    shown = b""
+    with subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "ikestream", "watch", "--connection-string-env", "HUB", *arguments],
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=ROOT, start_new_session=True,
+        env=clean | {"HUB": hub.connection_string(), "TERM": "xterm-256color"} | environment,
+    ) as watch:  # fmt: skip
+        os.close(theirs)
+        asked = False
+        try:
+            while piece := os.read(ours, 65_536):
+                shown += piece
+                if not asked and b"critical" in shown and b"read to" in shown:
+                    watch.send_signal(signal.SIGINT)
+                    asked = True
+        except OSError:  # Linux's way to say that the other end is closed
+            pass
+    os.close(ours)
+    assert watch.returncode == 0
+    return shown.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_terminal_gets_a_board_and_has_its_own_screen_back_afterwards(hub: LocalHub, columns: int) -> None:
+    now = int(time.time() * 1000)
+    put(hub, "0", wrap(moved(wrong_key_both_try(Lab(1)).records, now - 90 * SECOND)))
+    shown = on_a_terminal(hub, columns, "--last", "1h")
+    before, _, drawn_ = shown.partition("\x1b[?1049h")
+    screen, _, after = drawn_.rpartition("\x1b[?1049l")
+    assert before == ""
+    assert "PreSharedKeyMismatch" in screen
+    assert "\x1b[1;31m" in screen  # critical
+    assert ("Last event" in screen) is (columns == 120)
+    assert "Watched for" in after
+    assert "still down" in after
+    assert "\x1b[?25h" in shown  # the cursor
+    # Drawn in place: no frame scrolls the one before away.
+    assert "\n" * 3 not in screen.replace("\r", "")
+
+
+def test_no_color_is_respected(hub: LocalHub) -> None:
+    now = int(time.time() * 1000)
+    put(hub, "0", wrap(moved(wrong_key_both_try(Lab(1)).records, now - 90 * SECOND)))
+    shown = on_a_terminal(hub, 80, "--last", "1h", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
 
 
 def test_as_json_each_revision_is_a_row(hub: LocalHub) -> None:

@@ -42,14 +42,30 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes read so far and the bytes in all, None where a pipe makes that unknown."""
 
 STDIN = "-"
+STEP = 1024
+"""Records between two words about how far it is."""
 
 
 class Reading(Ordered):
-    """Saved logs, read and put in order (see `Ordered`), with the problems met on the way."""
+    """Saved logs, read and put in order (see `Ordered`), with the problems met on the way.
 
-    def __init__(self, found: Iterator[Record], problems: list[Problem]) -> None:
-        self.problems = problems
+    `judged` is called, now and then, with the records handed out in order so far and the records there are.
+    """
+
+    def __init__(self, found: Iterator[Record], problems: list[Problem], judged: Progress | None = None) -> None:
+        self.problems, self._judged = problems, judged
         super().__init__(found)
+
+    def timed(self, *, again: bool = False) -> Iterator[Record]:
+        """Yield the records with a time, oldest first (see `Ordered`)."""
+        records = super().timed(again=again)
+        return records if self._judged is None else self._watched(records, self._judged)
+
+    def _watched(self, records: Iterator[Record], judged: Progress) -> Iterator[Record]:
+        for count, found in enumerate(records):
+            if count % STEP == 0:
+                judged(count, self.given)
+            yield found
 
 
 def read(
@@ -57,6 +73,7 @@ def read(
     *,
     gateway: str = "",
     progress: Progress | None = None,
+    judged: Progress | None = None,
     stdin: BinaryIO | None = None,
 ) -> Reading:
     """Read files, directories and standard input (`-`) to the end, and return their Records in event-time order.
@@ -67,7 +84,7 @@ def read(
     problems: list[Problem] = []
     found = records(paths, report=problems.append, gateway=gateway, progress=progress, stdin=stdin)
     try:
-        return Reading(found, problems)
+        return Reading(found, problems, judged)
     except OSError as error:  # those of the inputs are reported by `records`
         what = (
             f"Is the folder for temporary files and cannot take the records: {error.strerror}. Set TMPDIR to another."

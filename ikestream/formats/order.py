@@ -44,13 +44,13 @@ class Ordered:
     `timed()` yields the records with a time, in event-time order and without duplicates; `clockless()` those without,
     in the order given: they have no clock to sort by, and two equal lines are two events. Each may be called once, but
     after `timed(again=True)`, run to its end, `timed` may be called once more.
-    `duplicates` is the number of records dropped, final when the last `timed()` is exhausted.
+    `given` is the number of records with a time, `duplicates` how many of them were dropped, final when the last `timed()` is exhausted.
     """
 
     def __init__(
         self, records: Iterable[Record], *, run: int = RUN, fan: int = FAN, folder: Path | None = None
     ) -> None:
-        self.duplicates = 0
+        self.given = self.duplicates = 0
         self._run, self._fan, self._folder = run, fan, folder
         self._levels: list[list[IO[bytes]]] = []
         self._last: list[Key] = []
@@ -122,9 +122,11 @@ class Ordered:
             if len(self._last) >= self._run or text >= RUN_TEXT:
                 self._spill()
                 text = 0
+        self.given += len(self._last)
         self._last.sort()
 
     def _spill(self) -> None:
+        self.given += len(self._last)
         self._last.sort()
         keys: Iterable[Key] = self._last
         self._last = []
