@@ -7,7 +7,7 @@ scope's earliest deadline counts.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -94,15 +94,17 @@ class Estate:
 
     def known_to(self, key: str) -> frozenset[str]:
         """Return the addresses that count as configured on a gateway."""
-        return self.peers | self.inventory.of(key).addresses
+        return self.peers | self.inventory.of(key).peers
 
-    def equip(self, inventory: Inventory, due: int) -> None:
-        """Take in what is configured; the gateways of which it says something new are judged at `due` at the latest."""
+    def equip(self, inventory: Inventory, due: int, barred: Collection[str] = ()) -> None:
+        """Take in what is configured; the gateways of which it says something new are judged at `due` at the latest.
+
+        `barred` are gateways that are not here although there is something to be known of them.
+        """
         before, self.inventory = self.inventory, inventory
         for key, connections in inventory.gateways.items():
-            if (
-                key not in self.gateways and connections.since
-            ):  # it may never write a line, and its connections be silent
+            # It may never write a line, and its connections be silent.
+            if key not in self.gateways and connections.since and key not in barred:
                 self.gateways[key] = Gateway(key)
         for key, gateway in self.gateways.items():
             if before.of(key) == inventory.of(key):

@@ -27,8 +27,11 @@ import orjson
 from ikestream import codec, keeping
 from ikestream.batch import Parcel, bodies, take
 from ikestream.estate import Estate, Partition, Scope
+from ikestream.events import Kind
 from ikestream.inbox import INBOX
 from ikestream.incident import Row, Telling, Told, Why
+from ikestream.inventory.connections import NOTHING
+from ikestream.inventory.keeping import View
 from ikestream.keeping import ITSELF, Pending
 from ikestream.related import is_covered
 from ikestream.sinks import Posting, Receipt, Sink
@@ -117,11 +120,13 @@ class Monitor:
         heads: Heads | None = None,
         unreachable: type[Exception] = Unavailable,
         dead_letters: DeadLetters | None = None,
+        inventory: View | None = None,
         rules: int = RULES,
     ) -> None:
         self._store, self._sinks, self._clock, self._worker = store, sinks, clock, worker
         self._heads, self._unreachable, self._dead, self._rules = heads, unreachable, dead_letters, rules
         self._state, self._etag = TickState(), ""
+        self._inventory = inventory
         self._waits: dict[str, int] = {}  # sink -> ms before which it wants no more
         self._owed: dict[str, dict[str, tuple[str, int]]] = {}  # sink -> incident -> gateway, revision sent, not marked
         self._failures: dict[str, int] = {}  # gateway -> ticks in a row in which it could not be committed
@@ -172,6 +177,7 @@ class Monitor:
         else:
             heads = self.estate.heads() if heads is None else heads
         await self._reload(seen)
+        await self._equip(seen)
         parcels, complete = await self._learn(seen)
         if heads is not None and complete:
             heads = heads if self._heads is not None else self.estate.heads()
@@ -267,14 +273,30 @@ class Monitor:
             except Unavailable as why:
                 self._unsure.add(key)
                 seen.trouble.append(f"store: {why}")
+            if self.estate.inventory.of(key) is not NOTHING and key in self.estate.gateways:
+                self.estate.schedule(Scope(key, ""), 0)  # it may have changed in the meantime
+                for remote in self.estate.gateways[key].tunnels:
+                    self.estate.schedule(Scope(key, remote), 0)
             if key in self._unreadable:
                 seen.trouble.append(f"store: gateway {key}: {self._unreadable[key]}")
+
+    async def _equip(self, seen: Ticked) -> None:
+        """Take in what is configured. What was judged without it, or with what it was before, is judged again."""
+        if self._inventory is None:
+            return
+        try:
+            found = await self._inventory.read(self._clock())
+        except codec.BadState as why:
+            seen.trouble.append(f"inventory: {why}")
+            return
+        if found is not self.estate.inventory:
+            self.estate.equip(found, 0, self._unsure | self._state.parked.keys())
 
     async def _learn(self, seen: Ticked) -> tuple[list[tuple[str, Parcel]], bool]:
         """Learn what is in the inbox; return the parcels with their rows, and whether there are no others."""
         parcels: list[tuple[str, Parcel]] = []
         begun = self._clock()
-        complete = True
+        complete, changed = True, False
         async for document in self._store.read(INBOX):
             try:
                 parcel = codec.unpack(document.body, Parcel)
@@ -289,9 +311,12 @@ class Monitor:
             if parcel.gateway not in self._unsure and parcel.gateway not in self._state.parked:
                 take(self.estate, parcel)
                 seen.events += len(parcel.events)
+            changed = changed or any(event.kind is Kind.CONFIGURATION for event in parcel.events)
             if self._clock() > begun + BUDGET:
                 complete = False
                 break
+        if changed and self._inventory is not None:
+            await self._inventory.want(self._clock())
         seen.parcels = len(parcels)
         self._note_read([parcel for _, parcel in parcels])
         return parcels, complete

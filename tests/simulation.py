@@ -6,7 +6,8 @@ the effect. The workers' clocks differ, and so do their rules. At the end the fa
 was frozen wakes up, and what the receivers hold is compared with the reference: every record on time, in order,
 nothing ever failing.
 
-`python -m tests.simulation FIRST:LAST` runs a range of seeds and prints those that fail.
+`python -m tests.simulation FIRST:LAST` runs a range of seeds and prints those that fail; with `configured` behind it
+the gateways have connections that are changed, removed and moved meanwhile, as far as Resource Manager can be read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import traceback
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import Any, TypeVar, cast
 
@@ -24,8 +25,13 @@ import orjson
 
 from ikestream import inbox, monitor
 from ikestream.batch import Delivery, sort
-from ikestream.events import Record
+from ikestream.events import Kind, Proposal, Record
+from ikestream.grammar import read
 from ikestream.incident import Row
+from ikestream.inventory import Connection, Inventory, Mode, VpnGateway
+from ikestream.inventory.connections import Listing
+from ikestream.inventory.keeping import EVERY, Keeper, View
+from ikestream.inventory.resource_manager import Reading
 from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, post
 from ikestream.monitor import Refused
 from ikestream.sinks import Posting, Receipt, Why
@@ -137,10 +143,77 @@ class Receiver:
         pass
 
 
-class Simulation:
-    """Learners of each partition, and two workers that would tick."""
+class Cloud:
+    """What is configured on the gateways of a log, and how it is changed while it is written."""
 
-    def __init__(self, seed: int, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, seed: int, records: Sequence[Record]) -> None:
+        random = self._random = Random(seed)
+        first, last = (pick(r.at or 0 for r in records) for pick in (min, max))
+        peers: dict[str, set[str]] = {}
+        for record in records:
+            event = read(record)
+            if event.remote and event.kind is not Kind.UNREAD:
+                peers.setdefault(event.gateway, set()).add(event.remote)
+        self.scopes = sorted(peers)
+        self.states: list[tuple[int, dict[str, list[Connection]]]] = []
+        state = {
+            gateway: [self._connection(gateway, remote) for remote in sorted(remotes) if random.random() < 0.8]
+            for gateway, remotes in peers.items()
+        }
+        self.states.append((0, state))
+        for at in sorted(random.randint(first, last + HOUR) for _ in range(random.choice((0, 1, 2, 4)))):
+            state = {gateway: list(connections) for gateway, connections in state.items()}
+            connections = state[random.choice(self.scopes)]
+            if connections:
+                self._change(connections)
+            self.states.append((at, state))
+
+    def _connection(self, gateway: str, remote: str) -> Connection:
+        name = f"cn-{remote}"
+        return self._custom(Connection(f"{gateway}/{name}", name, "RG", remote, site="lng"))
+
+    def _custom(self, connection: Connection) -> Connection:
+        choose = self._random.choice
+        if choose((True, False)):
+            return replace(connection, ike=None, ipsec=None)
+        return replace(
+            connection,
+            ike=Proposal("AES256", choose(("SHA256", "SHA1")), choose(("DHGroup2", "DHGroup14"))),
+            ipsec=Proposal("AES256", "SHA256", choose(("None", "PFS2048"))),
+        )
+
+    def _change(self, connections: list[Connection]) -> None:
+        place = self._random.randrange(len(connections))
+        one = connections.pop(place)
+        what = self._random.choice(("policy", "mode", "remove", "move", "rename"))
+        if what == "policy":
+            connections.append(self._custom(one))
+        elif what == "mode":
+            connections.append(replace(one, mode=self._random.choice(tuple(Mode))))
+        elif what == "move":
+            connections.append(replace(one, remote="198.51.100.250"))
+        elif what == "rename":
+            connections.append(replace(one, id=f"{one.id}-new", name=f"{one.name}-new"))
+
+    def read(self, now: int, *, unread: bool) -> Reading:
+        """Return what a reading finds at `now`; `unread`: not the first gateway."""
+        state = max((s for s in self.states if s[0] <= now), key=lambda s: s[0])[1]
+        lost = self.scopes[:1] if unread else []
+        return Reading(
+            tuple(
+                Listing(VpnGateway(gateway, gateway.rpartition("/")[2], "RG"), tuple(connections))
+                for gateway, connections in state.items()
+                if gateway not in lost
+            ),
+            unread=frozenset(gateway.lower() for gateway in lost),
+        )
+
+
+class Simulation:
+    """Learners of each partition, and two workers that would tick; one that reads what is configured, if anything is."""
+
+    def __init__(self, seed: int, deliveries: Sequence[Delivery], cloud: Cloud | None = None) -> None:
+        self.cloud = cloud
         self.world = World(seed, min(d.enqueued for d in deliveries))
         self.store = FaultyStore(self.world)
         self.table = Receiver(self.world, "table", messages=False, refuses=True)
@@ -163,8 +236,27 @@ class Simulation:
             f"worker-{self.born}",
             heads=self.heads,
             dead_letters=self.bury,
+            inventory=View(self.store) if self.cloud is not None else None,
             rules=rules,
         )
+
+    async def refresh(self) -> None:
+        """Read what is configured, if it is time."""
+        try:
+            await Keeper(self.store, self.list_, self.scopes, lambda: self.world.now, f"keeper-{self.born}").refresh()
+        except Unavailable:
+            return
+
+    @property
+    def scopes(self) -> list[str]:
+        return self.cloud.scopes if self.cloud is not None else []
+
+    async def list_(self, _: Sequence[str]) -> Reading:
+        assert self.cloud is not None
+        await Step("list")
+        found = self.cloud.read(self.world.now, unread=self.world.fails(0.1))
+        await Step("listed")
+        return found
 
     async def heads(self) -> dict[str, int]:
         await Step("ask")
@@ -204,6 +296,9 @@ class Simulation:
     def start(self, name: str) -> Coroutine[Any, Any, object]:
         if name in self.checkpoints:
             return self.learn(name)
+        if name.startswith("keeper"):
+            self.born += 1
+            return self.refresh()
         if name not in self.monitors:
             self.monitors[name] = self.worker(rules=self.world.random.choice((1, 1, 1, 2)))
         return self.tick(name)
@@ -251,7 +346,7 @@ class Simulation:
         """Everything goes wrong, until all is learned and half an hour more."""
         random = self.world.random
         until = max(d.enqueued for d in self.deliveries) + 30 * MINUTE
-        workers = [*self.checkpoints, "tick-a", "tick-b"]
+        workers = [*self.checkpoints, "tick-a", "tick-b", *(["keeper"] if self.cloud is not None else [])]
         while self.world.now < until or not self.has_learned():
             name = random.choice([*workers, *(ghost for ghost in self.running if ghost not in workers)])
             if random.random() < 0.005:
@@ -262,6 +357,10 @@ class Simulation:
                     self.step(name)
             if random.random() < 0.15:
                 self.world.now += random.choice((SECOND, 5 * SECOND, TICK, TICK, MINUTE, 20 * MINUTE))
+
+    def known(self) -> Inventory:
+        """What is known of the configuration in the end."""
+        return run(View(self.store).read(self.world.now))
 
     def has_learned(self) -> bool:
         return all(n == sum(d.partition == p for d in self.deliveries) for p, n in self.checkpoints.items())
@@ -276,6 +375,8 @@ class Simulation:
         last, begun, end = self.worker(rules=2), self.world.now, self.world.now + AFTERWARDS
         settled = 0
         while self.world.now < end:
+            if self.cloud is not None:
+                run(self.refresh())
             run(last.tick())
             due = last.estate.next_due()
             settled = settled + 1 if due is None or due > end else 0
@@ -288,7 +389,8 @@ class Simulation:
                     for _ in range(PATIENCE):
                         if name in self.monitors and self.monitors[name].owes:
                             run(self.tick(name))
-            self.world.now = max(self.world.now + TICK, min(due or 0, end))
+            most = self.world.now + EVERY if self.cloud is not None else end  # what is not read for a day is not known
+            self.world.now = max(self.world.now + TICK, min(due or 0, end, most))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -320,19 +422,20 @@ def reference(seed: int) -> list[dict[str, Any]]:
     return told(in_order(script(seed)))
 
 
-def simulate(seed: int) -> None:
+def simulate(seed: int, *, configured: bool = False) -> None:
     """Run one seed to its end. Raises `AssertionError` if a law was broken."""
     records = script(seed)
-    simulation = Simulation(seed, post(records, Random(seed), Feed()))
+    simulation = Simulation(seed, post(records, Random(seed), Feed()), Cloud(seed, records) if configured else None)
     simulation.run()
     simulation.run_on()
+    expected = told(in_order(records, simulation.known())) if configured else reference(seed)
 
     rows = {**simulation.table.rows}
     for refused in simulation.dead.values():
         row = orjson.loads(refused.body)
         assert refused.kind == "row", refused.reason
         assert rows.setdefault((row["IncidentId"], row["Revision"]), row) == row, "a row has changed"
-    assert told([row for _, row in sorted(rows.items())]) == reference(seed), "told otherwise than in order"
+    assert told([row for _, row in sorted(rows.items())]) == expected, "told otherwise than in order"
     newest = dict(sorted(rows))
     for pager in simulation.pagers:
         for (incident, revision), why in simulation.table.why.items():
@@ -342,11 +445,11 @@ def simulate(seed: int) -> None:
             assert revision <= newest[incident], "a message without a row"
 
 
-def failing(seeds: Sequence[int]) -> Iterator[tuple[int, str]]:
+def failing(seeds: Sequence[int], *, configured: bool = False) -> Iterator[tuple[int, str]]:
     """Run seeds; yield those that fail, each with what it failed of."""
     for seed in seeds:
         try:
-            simulate(seed)
+            simulate(seed, configured=configured)
         except Exception:  # noqa: BLE001 - whatever a planted fault leads to
             yield seed, traceback.format_exc(limit=-2)
 
@@ -357,7 +460,8 @@ def main() -> int:
     bad = 0
     with ProcessPoolExecutor() as pool:
         chunks = [range(n, min(n + 50, last)) for n in range(first, last, 50)]
-        for done, found in zip(chunks, pool.map(_failures, chunks), strict=True):
+        failures = partial(_failures, configured="configured" in sys.argv[2:])
+        for done, found in zip(chunks, pool.map(failures, chunks), strict=True):
             bad += len(found)
             for seed, why in found:
                 print(f"seed {seed}\n{why}", flush=True)
@@ -367,8 +471,8 @@ def main() -> int:
     return min(bad, 1)
 
 
-def _failures(seeds: range) -> list[tuple[int, str]]:
-    return list(failing(seeds))
+def _failures(seeds: range, *, configured: bool) -> list[tuple[int, str]]:
+    return list(failing(seeds, configured=configured))
 
 
 if __name__ == "__main__":

@@ -29,10 +29,14 @@ NOT_COMPARED = {"IncidentId", "Revision", "TimeGenerated", "OpenedAs"}
 RETRACTED = {"Withdrawn", "Merged"}
 
 
-def in_order(records: Sequence[Record]) -> list[Row]:
-    """The reference: one partition, no delay, a tick after every record and whenever something is due."""
+def in_order(records: Sequence[Record], inventory: Inventory = NO_INVENTORY) -> list[Row]:
+    """The reference: one partition, no delay, a tick after every record and whenever something is due.
+
+    `inventory` is what is configured in the end, with what was before; it is known from the beginning.
+    """
     deliveries = post(sorted(records, key=lambda r: r.at or 0), Random(0), PROMPT)
     store = Estate()
+    store.equip(inventory, START)
     rows: list[Row] = []
     now = 0
     for delivery in deliveries:

@@ -130,6 +130,11 @@ class Connections:
         """The peers' addresses that Azure calls, or waits for."""
         return frozenset(v.connection.remote for v in self.current if v.connection.remote)
 
+    @property
+    def peers(self) -> frozenset[str]:
+        """Those, and whom Azure called a while ago: what such a peer wrote then may be read now."""
+        return frozenset(v.connection.remote for v in self.versions if v.connection.remote)
+
     def of(self, remote: str, *, called: bool = False, at: int | None = None) -> Version | None:
         """Return the connection to `remote`, the last one that was if there is none any more; `at` an instant, if given.
 

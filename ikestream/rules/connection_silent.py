@@ -63,7 +63,7 @@ def _advice(connection: Connection, start: int, end: int | None, resolution: str
         past=f"Connection {connection.name} to {connection.remote} had been silent.",
         start=start,
         held=start + SILENT,
-        last=until,
+        last=min(start + (LATE if late else SILENT), end or until),  # not `until`: when somebody looked is no evidence
         impact=Impact.NONE,
         end=end,
         settled=end or 0,
