@@ -65,6 +65,16 @@ async def tell(timer: func.TimerRequest) -> None:
     await running.tell()
 
 
+# Only if there is something to read: a function that is called every minute costs something, even if it does nothing.
+if running.has_inventory:
+
+    @app.function_name("inventory")
+    @app.timer_trigger(arg_name="timer", schedule="30 * * * * *", use_monitor=False)
+    async def inventory(timer: func.TimerRequest) -> None:
+        """Read what is configured on the gateways, every quarter of an hour and after a change."""
+        await running.refresh()
+
+
 @app.function_name("health")
 @app.route(trigger_arg_name="request", route="health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(request: func.HttpRequest) -> func.HttpResponse:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ikestream.dead_letters import DeadLetterHub
     from ikestream.health import Batches, Minutes, Writer
     from ikestream.incident import Row
+    from ikestream.inventory.keeping import Keeper
     from ikestream.monitor import Monitor
     from ikestream.sinks import Sink
     from ikestream.sinks.log_analytics import LogAnalytics
@@ -91,6 +92,25 @@ class App:
             log.warning("store: %s", why)
         await self._say(row)
 
+    async def refresh(self) -> None:
+        """Read what is configured on the gateways, if it is time."""
+        try:
+            done = await self._keeper.refresh()
+        except Unavailable as why:
+            log.warning("store: %s", why)
+            return
+        if done is None:
+            return
+        for line in done.lost:
+            log.warning("inventory: %s", line)
+        for name in done.back:
+            log.info("inventory: %s is read again", name)
+
+    @property
+    def has_inventory(self) -> bool:
+        """Whether there is anything to be read by `refresh`."""
+        return bool(self._configured.inventory)
+
     async def health(self) -> tuple[int, dict[str, Any]]:
         """Return the status and the body of the health endpoint."""
         from ikestream import health
@@ -116,6 +136,7 @@ class App:
     @cached_property
     def _monitor(self) -> Monitor:
         # A third of what the app takes to load; the trigger, which starts cold most often, does not need it.
+        from ikestream.inventory.keeping import View
         from ikestream.monitor import Monitor
 
         asked = hub.Hub(self._configured) if self._configured.has_hub else None
@@ -127,7 +148,16 @@ class App:
             heads=asked.heads if asked else None,
             unreachable=hub.Unreachable,
             dead_letters=self._letters,
+            inventory=View(self.store) if self.has_inventory else None,
         )
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        from ikestream.inventory.keeping import Keeper
+        from ikestream.inventory.resource_manager import ResourceManager
+
+        azure = ResourceManager(self._configured.resource_manager, self._identity)
+        return Keeper(self.store, azure.read, self._configured.inventory, clock, self._worker)
 
     def _load_receivers(self) -> Callable[[], list[Sink]]:
         """Read who is told, without opening anything."""

@@ -142,6 +142,7 @@ class Span:
     heads: Mapping[str, int] = field(default_factory=dict)
     unseen: int = 0
     parked: Mapping[str, int] = field(default_factory=dict)
+    inventory_at: int | None = None
     trouble: dict[str, None] = field(default_factory=dict)
 
     def add(self, ticked: Ticked, seconds: float) -> None:
@@ -182,7 +183,7 @@ class Minutes:
         # A tick that lost the lease or the store has forgotten everything: what it knew before still stands.
         knows = ticked.held and bool(estate.reached or estate.gateways)
         if knows:
-            span.left, span.parked = ticked.left, ticked.parked
+            span.left, span.parked, span.inventory_at = ticked.left, ticked.parked, ticked.inventory_at
             if ticked.heads:
                 span.heads, span.unseen = ticked.heads, len(ticked.unseen)
         if now < self._written + EVERY - SLACK:
@@ -191,7 +192,13 @@ class Minutes:
             self._standing = stand(estate, outbox)
         row = tick_row(span, self._standing, self._before, self._writer, now)
         self._written, self._before = now, self._standing
-        self._span = Span(left=span.left, heads=span.heads, unseen=span.unseen, parked=span.parked)
+        self._span = Span(
+            left=span.left,
+            heads=span.heads,
+            unseen=span.unseen,
+            parked=span.parked,
+            inventory_at=span.inventory_at,
+        )
         return row
 
 
@@ -206,6 +213,7 @@ def tick_row(span: Span, standing: Standing | None, before: Standing | None, wri
         "LostRaces": span.lost_races,
         "Told": span.told,
         "Delivered": span.delivered,
+        "InventoryAt": iso(span.inventory_at) if span.inventory_at is not None else None,
         "TickSeconds": round(span.longest, 3),
         "Trouble": _trouble(span.trouble),
     }

@@ -82,6 +82,7 @@ class Ticked:
     refused: int = 0
     lost_races: int = 0
     parked: dict[str, int] = field(default_factory=dict)
+    inventory_at: int | None = None  # when the configuration was read (ms), of the gateway that was read longest ago
     unseen: list[str] = field(default_factory=list)  # partitions of which nothing was ever read
     trouble: list[str] = field(default_factory=list)  # one line each, no secret
 
@@ -289,6 +290,7 @@ class Monitor:
         except codec.BadState as why:
             seen.trouble.append(f"inventory: {why}")
             return
+        seen.inventory_at = self._inventory.known_at
         if found is not self.estate.inventory:
             self.estate.equip(found, 0, self._unsure | self._state.parked.keys())
 

@@ -28,21 +28,32 @@ DEAD_LETTER_HUB = "IKESTREAM_DEAD_LETTER_HUB"
 INGESTION_ENDPOINT = "IKESTREAM_INGESTION_ENDPOINT"
 DCR_ID = "IKESTREAM_DCR_ID"
 
+INVENTORY = "IKESTREAM_INVENTORY"
+RESOURCE_MANAGER = "IKESTREAM_RESOURCE_MANAGER"
+DEFAULT_RESOURCE_MANAGER = "https://management.azure.com"
+MOST_SCOPES = 100
+
 SITE = "WEBSITE_SITE_NAME"
 REGION = "REGION_NAME"
 
 NAMES = (
     CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP, STORE, STORE_URI, TABLE, WEBHOOKS, PEERS,
-    DEAD_LETTER_HUB, INGESTION_ENDPOINT, DCR_ID,
+    DEAD_LETTER_HUB, INGESTION_ENDPOINT, DCR_ID, INVENTORY, RESOURCE_MANAGER,
 )  # fmt: skip
 """Every setting that is the app's own; the README has a row for each."""
 PLATFORM = (SITE, REGION)
 """What App Service itself tells every app; nobody sets it."""
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+")
+_ENDPOINT = re.compile(rf"https://{_HOST_NAME.pattern}(:[0-9]{{1,5}})?/?")
 _ENTITY_NAME = re.compile(r"[$A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 _RULE_ID = re.compile(r"dcr-[0-9a-f]{32}")
+_SCOPE = re.compile(
+    r"/subscriptions/[0-9a-f-]{1,64}/resourceGroups/[\w.()-]{1,90}"
+    r"(/providers/Microsoft\.Network/(virtualNetworkGateways|vpnGateways)/[\w.-]{1,80})?",
+    re.IGNORECASE,
+)
 _CLIENT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -82,6 +93,10 @@ class Settings:
     """`IKESTREAM_INGESTION_ENDPOINT`: where rows for Log Analytics are sent, an https address."""
     rule: str = ""
     """`IKESTREAM_DCR_ID`: the immutable id of the data collection rule that takes them, `dcr-` and 32 digits."""
+    inventory: tuple[str, ...] = ()
+    """`IKESTREAM_INVENTORY`: resource ids of resource groups or gateways, divided by commas, whose configuration is read."""
+    resource_manager: str = DEFAULT_RESOURCE_MANAGER
+    """`IKESTREAM_RESOURCE_MANAGER`: where it is read, the https address of a cloud's Resource Manager."""
     app_name: str = ""
     """`WEBSITE_SITE_NAME`: the name of the app, '' outside Azure."""
     region: str = ""
@@ -137,6 +152,9 @@ def load(environment: Mapping[str, str]) -> Settings:
     _check_store(value[STORE])
     _check_dead_letter_hub(value[DEAD_LETTER_HUB], value[HUB_NAME])
     _check_tables(value[INGESTION_ENDPOINT], value[DCR_ID])
+    scopes = _scopes(value[INVENTORY])
+    if value[RESOURCE_MANAGER] and not re.fullmatch(_ENDPOINT, value[RESOURCE_MANAGER]):
+        raise BadSetting(f"{RESOURCE_MANAGER} must be an address such as {DEFAULT_RESOURCE_MANAGER}")
     return Settings(
         connection_string=value[CONNECTION],
         namespace=value[NAMESPACE],
@@ -152,6 +170,8 @@ def load(environment: Mapping[str, str]) -> Settings:
         dead_letter_hub=value[DEAD_LETTER_HUB],
         ingestion_endpoint=value[INGESTION_ENDPOINT],
         rule=value[DCR_ID],
+        inventory=scopes,
+        resource_manager=value[RESOURCE_MANAGER].rstrip("/") or DEFAULT_RESOURCE_MANAGER,
         app_name=value[SITE],
         region=value[REGION],
     )
@@ -187,8 +207,18 @@ def _check_dead_letter_hub(name: str, hub_name: str) -> None:
         raise BadSetting(f"{DEAD_LETTER_HUB} must be another event hub than {HUB_NAME}")
 
 
+def _scopes(text: str) -> tuple[str, ...]:
+    found = {scope.lower(): scope for scope in (part.strip().rstrip("/") for part in text.split(",")) if scope}
+    if len(found) > MOST_SCOPES or not all(_SCOPE.fullmatch(scope) for scope in found.values()):
+        raise BadSetting(
+            f"{INVENTORY} must be at most {MOST_SCOPES} resource ids, divided by commas: of resource groups"
+            " (/subscriptions/.../resourceGroups/...) or of VPN gateways in them"
+        )
+    return tuple(scope for _, scope in sorted(found.items()))
+
+
 def _check_tables(endpoint: str, rule: str) -> None:
-    if endpoint and not re.fullmatch(rf"https://{_HOST_NAME.pattern}(:[0-9]{{1,5}})?/?", endpoint):
+    if endpoint and not re.fullmatch(_ENDPOINT, endpoint):
         raise BadSetting(
             f"{INGESTION_ENDPOINT} must be an address such as https://contoso.westeurope-1.ingest.monitor.azure.com"
         )

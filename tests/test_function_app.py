@@ -22,8 +22,12 @@ from ikestream.health import MOST_SHAPES
 from ikestream.sinks import Posting, Why
 from ikestream.sinks.console import Console
 from tests.emulators.host import CHECKOUT, HubEvent, Worker, deploy, messages
+from tests.emulators.https import SECRET, Authority
 from tests.emulators.hub import KEY, LocalHub
+from tests.emulators.identity import Identity
+from tests.emulators.resource_manager import ResourceManager, site_to_site
 
+GROUP = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/RG-LAB"
 SAMPLES = sorted((CHECKOUT / "ikestream" / "data" / "samples").glob("*.json"))
 
 Start: TypeAlias = Callable[..., Worker]
@@ -109,6 +113,15 @@ def test_the_functions_are_indexed_without_any_setting(start: Start) -> None:
         "tell": 1,
         "health": 2,  # and what it returns
     }
+
+
+def test_a_function_reads_what_is_configured_if_there_is_something_to_read(start: Start) -> None:
+    functions = start({"IKESTREAM_INVENTORY": GROUP}).functions
+    assert functions.keys() == {"learn", "tell", "health", "inventory"}
+    assert [json.loads(binding) for binding in functions["inventory"].raw_bindings] == [
+        {"type": "timerTrigger", "direction": "IN", "name": "timer", "schedule": "30 * * * * *", "useMonitor": False}
+    ]
+    assert not functions["inventory"].HasField("retry_options")
 
 
 def test_the_checkpoint_waits_for_a_batch_that_fails(start: Start) -> None:
@@ -283,6 +296,58 @@ def test_the_health_endpoint_says_what_is_known(start: Start) -> None:
     assert succeeded(worker.tell())
     status, body = worker.ask()
     assert (status, body["status"], body["openIncidents"], body["undelivered"]) == (200, "healthy", 2, 0)
+
+
+@pytest.fixture
+def azure(tmp_path: Path) -> Iterator[tuple[ResourceManager, dict[str, str]]]:
+    """Resource Manager with a connection of one of the samples' gateways, and the settings to read it with."""
+    authority = Authority(tmp_path)
+    resources = site_to_site(f"{GROUP}/providers/Microsoft.Network/virtualNetworkGateways/VNG-WEST", "168.62.186.148")
+    with ResourceManager(authority, resources) as running, Identity() as identity:
+        yield (
+            running,
+            {
+                "IkeStreamHub__credential": "managedidentity",
+                "IKESTREAM_INVENTORY": GROUP,
+                "IKESTREAM_RESOURCE_MANAGER": running.origin,
+                "SSL_CERT_FILE": str(authority.ca),
+                **identity.settings,
+            },
+        )
+
+
+def test_what_is_configured_is_read_and_told(azure: tuple[ResourceManager, dict[str, str]], start: Start) -> None:
+    worker = start(azure[1])
+    assert succeeded(worker.refresh())
+    assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119))))
+    assert succeeded(worker.tell())
+    named = {(row["RemoteIP"], row["ConnectionName"]) for row in worker.rows if row["Kind"] == "Outage"}
+    assert ("168.62.186.148", "cn-VNG-WEST-168.62.186.148") in named
+    assert worker.logged == []
+    *_, tick = worker.health
+    assert tick["InventoryAt"] is not None
+    asked = len(azure[0].paths)
+    assert succeeded(worker.refresh())  # a minute later, nothing has changed
+    assert len(azure[0].paths) == asked
+
+
+def test_what_may_not_be_read_is_one_warning_and_costs_the_names(
+    azure: tuple[ResourceManager, dict[str, str]], start: Start
+) -> None:
+    azure[0].refuses = lambda _: 403
+    worker = start(azure[1])
+    for _ in range(3):
+        assert succeeded(worker.refresh())
+    assert succeeded(worker.learn(events(*bodies(ended=ago(120)), enqueued=ago(119))))
+    for _ in range(3):
+        assert succeeded(worker.tell())
+    assert {row["ConnectionName"] for row in worker.rows} == {None}
+    (warning,) = worker.logged
+    assert warning.startswith("WARNING ikestream: inventory: RG-LAB cannot be read: virtualNetworkGateways of")
+    assert "403 AuthorizationFailed; the app's identity needs the role Reader" in warning
+    assert SECRET not in warning
+    *_, tick = worker.health
+    assert tick.get("InventoryAt") is None
 
 
 class FullDisk(io.BytesIO):

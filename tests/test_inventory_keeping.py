@@ -261,11 +261,11 @@ def test_a_loss_is_one_warning_and_its_end_one_word(azure: Azure) -> None:
     assert [refreshed for refreshed in said if refreshed is None] == []
     (warning,) = [line for refreshed in said if refreshed for line in refreshed.lost]
     assert warning == (
-        "rg cannot be read: RG: 503 Busy; what was read at 2026-03-02T10:00:00.000Z is used until "
+        "RG cannot be read: RG: 503 Busy; what was read at 2026-03-02T10:00:00.000Z is used until "
         "2026-03-03T10:00:00.000Z, then verdicts there go without the names of connections"
     )
     azure.reading = found(A)
-    assert azure.refresh(AGAIN) == Refreshed(1, (), ("rg",))
+    assert azure.refresh(AGAIN) == Refreshed(1, (), ("RG",))
     assert azure.refresh(EVERY) == Refreshed(1)
 
 
@@ -281,7 +281,7 @@ def test_what_was_never_read_is_said_at_once(azure: Azure) -> None:
     azure.reading = NOTHING_READ
     refreshed = azure.refresh()
     assert refreshed is not None
-    assert refreshed.lost == ("rg cannot be read: RG: 503 Busy; verdicts there go without the names of connections",)
+    assert refreshed.lost == ("RG cannot be read: RG: 503 Busy; verdicts there go without the names of connections",)
 
 
 def test_another_process_says_nothing_again(azure: Azure) -> None:

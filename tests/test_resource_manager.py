@@ -14,7 +14,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from ikestream.inventory import Connection, Inventory, renew, resource_manager
 from ikestream.inventory.files import load
-from ikestream.inventory.resource_manager import Reading, ResourceManager, is_scope
+from ikestream.inventory.resource_manager import Reading, ResourceManager
 from tests.emulators import resource_manager as emulator
 from tests.emulators.https import SECRET, Answer, Authority
 from tests.emulators.ingestion import TOKEN
@@ -388,22 +388,6 @@ def test_names_from_anywhere_are_shown_without_harm(azure: emulator.ResourceMana
     reading = read(f"{SUBSCRIPTION}/resourceGroups/rg\x1b[31m\nERROR forged")
 
     assert all(line.isprintable() for line in reading.troubles)
-
-
-# --- ids ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scope", [RG, RG.lower(), LAB, VPN_HUB.upper()])
-def test_an_id_of_a_group_or_a_gateway_is_a_scope(scope: str) -> None:
-    assert is_scope(scope)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "rg", SUBSCRIPTION, f"{RG}/", f"{RG}?x", f"{LAB}/connections", f"{RG}/providers/Microsoft.Network/connections/c", f"x{RG}"],
-)  # fmt: skip
-def test_anything_else_is_none(text: str) -> None:
-    assert not is_scope(text)
 
 
 def test_an_endpoint_is_an_https_address() -> None:

@@ -21,6 +21,8 @@ TABLES = {
     "IKESTREAM_INGESTION_ENDPOINT": "https://contoso-abcd.westeurope-1.ingest.monitor.azure.com",
     "IKESTREAM_DCR_ID": "dcr-00000000000000000000000000000001",
 }
+SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"
+GROUP = f"{SUBSCRIPTION}/resourceGroups/rg-vpn_(1)"
 READ = {"IKESTREAM_HUB_NAME": "vpn-logs", "IKESTREAM_CONSUMER_GROUP": "ikestream"}
 
 
@@ -96,6 +98,24 @@ def test_a_connection_string(more: str) -> None:
         (TABLES | {"IKESTREAM_DCR_ID": SECRET}, "IKESTREAM_DCR_ID ", "immutable id"),
         (TABLES | {"IKESTREAM_DCR_ID": ""}, "IKESTREAM_DCR_ID ", "missing"),
         (TABLES | {"IKESTREAM_INGESTION_ENDPOINT": ""}, "IKESTREAM_INGESTION_ENDPOINT ", "missing"),
+        *(
+            ({"IKESTREAM_INVENTORY": text}, "IKESTREAM_INVENTORY ", "resource ids")
+            for text in (
+                SECRET,
+                "rg-vpn",
+                SUBSCRIPTION,
+                f"{GROUP}?{SECRET}",
+                f"{GROUP}/providers/Microsoft.Network/connections/{SECRET}",
+                f"{GROUP}/providers/Microsoft.Network/virtualNetworkGateways/a/b",
+                f"{GROUP},{SECRET}",
+                f"{GROUP}\nERROR",
+                ",".join(f"{GROUP}{n}" for n in range(101)),
+            )
+        ),
+        *(
+            ({"IKESTREAM_RESOURCE_MANAGER": text}, "IKESTREAM_RESOURCE_MANAGER ", "https://")
+            for text in (f"http://{SECRET}", "management.azure.com", f"https://a.net/{SECRET}", "https://localhost")
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_and_what_it_holds_is_not(given: dict[str, str], named: str, told: str) -> None:
@@ -120,6 +140,16 @@ def test_tables_in_log_analytics() -> None:
     assert (found.ingestion_endpoint, found.rule) == tuple(TABLES.values())
     assert load(TABLES | {"IKESTREAM_INGESTION_ENDPOINT": "https://127.0.0.1:8443/"}).has_tables
     assert not load({}).has_tables
+
+
+def test_what_is_configured_is_read_of_groups_and_gateways() -> None:
+    gateway = f"{SUBSCRIPTION}/resourcegroups/RG/providers/microsoft.network/vpngateways/vpngw-1"
+    found = load({"IKESTREAM_INVENTORY": f" {GROUP}/ ,{gateway},, {GROUP.upper()}"})
+    assert found.inventory == (GROUP.upper(), gateway)
+    assert found.resource_manager == "https://management.azure.com"
+    assert load({"IKESTREAM_INVENTORY": " "}).inventory == ()
+    other = load({"IKESTREAM_RESOURCE_MANAGER": "https://management.chinacloudapi.cn/"})
+    assert other.resource_manager == "https://management.chinacloudapi.cn"
 
 
 def test_the_app_is_called_what_the_platform_calls_it() -> None:

@@ -193,6 +193,11 @@ class View:
             self._inventory = Inventory(standing, max((e.read_at for e, _ in self._known.values()), default=0))
         return self._inventory
 
+    @property
+    def known_at(self) -> int | None:
+        """When the gateway was read that was read longest ago (ms), None if none was."""
+        return min((entry.read_at for entry, _ in self._known.values()), default=None)
+
     async def want(self, now: int) -> None:
         """Ask for a reading soon: something was changed. Raises `Unavailable`."""
         await self._store.write(WANTED, [Put(WANTED, codec.pack(now, int))])
@@ -317,6 +322,8 @@ class Keeper:
             lost[name] = loss
         back = tuple(name for name, loss in sorted(head.lost.items()) if loss.said and name not in missing)
         asked = int(found.wait * SECOND)
+        ids = [*self._scopes, *(listing.gateway.id for listing in found.listings)]
+        shown = {scope.lower(): _last(scope) for scope in ids}
         new = Head(
             number=max(head.number + 1, at // SECOND),  # also where the one before could not be read
             scopes=self._scopes,
@@ -325,7 +332,8 @@ class Keeper:
             next_at=at + max(AGAIN if found.unread else EVERY, asked) - SLACK,
             soonest_at=at + max(AGAIN if found.unread else MINUTE, asked) - SLACK,
         )
-        return new, Refreshed(0, _told(news, found.troubles, head) if news else (), tuple(map(_last, back)))
+        told = _told(news, shown, found.troubles, head) if news else ()
+        return new, Refreshed(0, told, tuple(shown.get(name, _last(name)) for name in back))
 
     async def _sweep(self, key: str, head: Head) -> None:
         """Delete rows that no head names any more, those of writers that died among them."""
@@ -340,7 +348,7 @@ class Keeper:
             await self._store.write(partition("i", key), old)
 
 
-def _told(lost: Sequence[str], troubles: Sequence[str], head: Head) -> tuple[str, ...]:
+def _told(lost: Sequence[str], shown: Mapping[str, str], troubles: Sequence[str], head: Head) -> tuple[str, ...]:
     why = "; ".join(troubles[:MOST_NAMED]) or "the address of a connection is not known"
     if len(troubles) > MOST_NAMED:
         why += f"; and {len(troubles) - MOST_NAMED} more"
@@ -348,7 +356,8 @@ def _told(lost: Sequence[str], troubles: Sequence[str], head: Head) -> tuple[str
     then = "verdicts there go without the names of connections"
     if read_at:
         then = f"what was read at {iso(min(read_at))} is used until {iso(min(read_at) + KEPT)}, then {then}"
-    return (f"{', '.join(map(_last, lost[:MOST_NAMED]))} cannot be read: {why}; {then}",)
+    names = ", ".join(shown.get(name, _last(name)) for name in lost[:MOST_NAMED])
+    return (f"{names} cannot be read: {why}; {then}",)
 
 
 async def _read_head(store: Store) -> tuple[Head, str]:

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 API_VERSION = "2024-05-01"
 """Of Microsoft.Network, as in the Bicep files (azure-rest-api-specs, specification/network/resource-manager)."""
 
-ENDPOINT = "https://management.azure.com"
-
 CONNECT, READ = 3.0, 20.0
 """Seconds to connect, and to wait for the next bytes: a list of many gateways takes some."""
 
@@ -70,15 +68,9 @@ _PATHS = re.compile(
 )
 """Everything that is ever requested: lists, and gateways by id. A connection's sharedKey is none of them."""
 _GATEWAY = re.compile(rf"{_GROUP}{_NETWORK}(?:virtualNetworkGateways|vpnGateways)/[^/?#]+", re.IGNORECASE)
-_SCOPE = re.compile(rf"{_GROUP}|{_GATEWAY.pattern}", re.IGNORECASE)
 _CODE = re.compile(r"[A-Za-z0-9]{1,60}")
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 _DEFINITE = frozenset({401, 403, 404})
-
-
-def is_scope(text: str) -> bool:
-    """Whether `text` is the resource id of a resource group or of a VPN gateway."""
-    return _SCOPE.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +111,7 @@ class ResourceManager:
         """
         parts = urlsplit(endpoint)
         if parts.scheme.lower() != "https" or not parts.hostname or parts.path.strip("/"):
-            raise ValueError(f"the endpoint must look like {ENDPOINT}")
+            raise ValueError("the endpoint must look like https://management.azure.com")
         self._endpoint, self._credential = f"https://{parts.netloc}", credential
         self._clock, self._trust, self._answer = clock, trust, answer
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] | None = None

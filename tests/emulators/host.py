@@ -144,6 +144,11 @@ class Worker:
         timer = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
         return self._call("tell", "timer", self.protos.TypedData(json=json.dumps(timer)), {})
 
+    def refresh(self) -> Any:
+        """Let the other timer fire once; return the status."""
+        timer = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
+        return self._call("inventory", "timer", self.protos.TypedData(json=json.dumps(timer)), {})
+
     @property
     def rows(self) -> list[dict[str, Any]]:
         """What stands on standard output, each line as JSON."""

@@ -120,3 +120,41 @@ def _gateway(connection: Mapping[str, Any]) -> str:
 def _shortened(connection: Mapping[str, Any]) -> dict[str, Any]:
     inside = {k: v for k, v in connection["properties"].items() if k not in NOT_IN_THE_LIST_OF_A_GATEWAY}
     return {**connection, "properties": inside}
+
+
+def site_to_site(gateway_id: str, *remotes: str) -> list[dict[str, Any]]:
+    """Return a gateway with a connection to each address: the resources as their lists have them."""
+    group = gateway_id[: gateway_id.lower().index(NETWORK)]
+    network = f"{group}/providers/Microsoft.Network"
+    found: list[dict[str, Any]] = [
+        {
+            "id": gateway_id,
+            "name": gateway_id.rpartition("/")[2],
+            "type": "Microsoft.Network/virtualNetworkGateways",
+            "properties": {
+                "gatewayType": "Vpn",
+                "vpnType": "RouteBased",
+                "bgpSettings": {"bgpPeeringAddresses": [{"tunnelIpAddresses": ["192.0.2.250"]}]},
+            },
+        }
+    ]
+    for remote in remotes:
+        name = f"{gateway_id.rpartition('/')[2]}-{remote}"
+        site = {"id": f"{network}/localNetworkGateways/lng-{name}"}
+        found += [
+            {**site, "name": f"lng-{name}", "properties": {"gatewayIpAddress": remote}},
+            {
+                "id": f"{network}/connections/cn-{name}",
+                "name": f"cn-{name}",
+                "type": "Microsoft.Network/connections",
+                "properties": {
+                    "virtualNetworkGateway1": {"id": gateway_id},
+                    "localNetworkGateway2": site,
+                    "connectionType": "IPsec",
+                    "connectionProtocol": "IKEv2",
+                    "dpdTimeoutSeconds": 45,
+                    "ipsecPolicies": [],
+                },
+            },
+        ]
+    return found
