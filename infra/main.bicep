@@ -150,6 +150,13 @@ param webhooks string = ''
 @secure()
 param peers string = ''
 
+@description('Resource ids of the resource groups whose configuration the app reads: those of the gateways, and of their connections and sites, if these are others. Then verdicts name connections. Empty for none.')
+@maxLength(100)
+param inventoryGroupIds string[] = []
+
+@description('GUID of the role that lets the app read them: Reader, or a narrower one of your own (see README).')
+param inventoryRole string = 'acdd72a7-3385-48ef-bd42-f606fba81ae7'
+
 @description('Object ids of the people or groups that may run the drill and redrive: they may send to the event hub, read the dead-letter hub, and nothing else.')
 param drillPrincipalIds string[] = []
 
@@ -357,6 +364,7 @@ module appSettings 'modules/app-settings.bicep' = {
     dataCollectionRuleId: dcr
     webhooks: webhooks
     peers: peers
+    inventoryGroupIds: inventoryGroupIds
   }
   dependsOn: [rolesOnDataCollectionRule]
 }
@@ -470,6 +478,15 @@ module rolesHere 'modules/roles.bicep' = {
     drillPrincipalIds: drillPrincipalIds
   }
 }
+
+module rolesOnGateways 'modules/roles.bicep' = [for id in inventoryGroupIds: {
+  name: 'roles-on-gateways-${uniqueString(id, token)}'
+  scope: resourceGroup(split(id, '/')[2], split(id, '/')[4])
+  params: {
+    appPrincipalId: identities.outputs.appPrincipalId
+    configurationRole: inventoryRole
+  }
+}]
 
 module rolesOnDataCollectionRule 'modules/roles.bicep' = {
   name: 'roles-on-rule-${token}'

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ikestream import settings
+from ikestream.inventory import resource_manager
 from tests import bicep
 
 ROOT = Path(__file__).parent.parent
@@ -214,6 +215,7 @@ HOST = {
 # Connection strings are for a developer's machine: in Azure the app signs in with its identity.
 LOCAL = {settings.CONNECTION, "IkeStreamStore"}
 SECRET_AND_OPTIONAL = {"IKESTREAM_WEBHOOKS", "IKESTREAM_PEERS"}
+GROUPS = [f"/subscriptions/00000000-0000-0000-0000-00000000000{n}/resourceGroups/rg-vpn" for n in (1, 2)]
 
 
 def given_settings() -> dict[str, str]:
@@ -250,6 +252,8 @@ def test_the_app_loads_with_what_it_is_given() -> None:
         "consumerGroupName": "ikestream",
         "tableName": "ikestream",
         "deadLetterHubName": "dead-letters",
+        "join(inventoryGroupIds, ',')": ",".join(GROUPS),
+        "environment().resourceManager": "https://management.azure.com/",
         "dataCollectionRule.properties.immutableId": "dcr-00000000000000000000000000000001",
         "dataCollectionRule.properties.endpoints.logsIngestion": "https://contoso-abcd.westeurope-1.ingest.monitor.azure.com",
     }
@@ -261,6 +265,8 @@ def test_the_app_loads_with_what_it_is_given() -> None:
     assert loaded.store_uri.startswith("https://contoso.table")
     assert loaded.has_dead_letter_hub
     assert loaded.has_tables
+    assert loaded.inventory == tuple(GROUPS)
+    assert loaded.resource_manager == "https://management.azure.com"
 
 
 # --- rights -----------------------------------------------------------------------------------------------------------
@@ -272,11 +278,13 @@ ROLE_NAMES = {
     "2b629674-e913-4c01-ae53-ef4638d8f975": "Azure Event Hubs Data Sender",
     "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
     "73c42c96-874c-492b-b04d-ab87d138a893": "Log Analytics Reader",
+    "acdd72a7-3385-48ef-bd42-f606fba81ae7": "Reader",
 }
 HUB = "Microsoft.EventHub/namespaces/eventhubs hubName"
 DEAD_LETTERS = "Microsoft.EventHub/namespaces/eventhubs deadLetterHubName"
 RULE = "Microsoft.Insights/dataCollectionRules"
 ACCOUNT = "Microsoft.Storage/storageAccounts"
+GROUP = "the resource group"
 # What the code says when it calls an API -> the right it takes, and on what.
 CALLS = {
     r"EventHubConsumerClient": ("Azure Event Hubs Data Receiver", HUB),
@@ -284,6 +292,7 @@ CALLS = {
     r"EventHubProducerClient": ("Azure Event Hubs Data Sender", DEAD_LETTERS),
     r"azure\.data\.tables": ("Storage Table Data Contributor", ACCOUNT),
     r"azure\.monitor\.ingestion|dataCollectionRules": ("Monitoring Metrics Publisher", RULE),
+    r"AsyncPipelineClient": ("Reader", GROUP),
 }
 # What nobody's Python calls: the host's package, checkpoints and leases, its telemetry, and the rules' queries.
 OTHERS = {
@@ -301,8 +310,14 @@ def assignments() -> set[tuple[str, str, str]]:
     for resource in ROLES.resources.values():
         if resource.type == "Microsoft.Authorization/roleAssignments":
             given = resource.properties()
-            scope = ROLES.resources[bicep.text(given["scope"]).rpartition("::")[2]]
             held = bicep.members(given["properties"])
+            if "scope" not in given:  # the right of a whole group, the role of which main.bicep may be told
+                role = MAIN.parameters["inventoryRole"].value
+                assert role is not None
+                assert bicep.text(held["roleDefinitionId"]).endswith("(definitions, configurationRole)")
+                found.add((bicep.text(held["principalId"]), ROLE_NAMES[bicep.literal(role)], GROUP))
+                continue
+            scope = ROLES.resources[bicep.text(given["scope"]).rpartition("::")[2]]
             role = ROLES.variables[bicep.text(held["roleDefinitionId"])].value
             assert role is not None
             guid = bicep.literal(role.named_children[1].named_children[1])
@@ -328,6 +343,31 @@ def test_rights_are_given_in_one_file_and_their_names_last() -> None:
             if resource.type == "Microsoft.Authorization/roleAssignments":
                 assert file is ROLES
                 assert bicep.text(resource.properties()["name"]).startswith("guid(")
+
+
+def test_what_is_configured_is_read_of_those_groups_that_the_app_is_told_of() -> None:
+    rights = MAIN.modules["rolesOnGateways"]
+    assert bicep.members(rights.properties()["params"]).keys() == {"appPrincipalId", "configurationRole"}
+    assert "[for id in inventoryGroupIds:" in bicep.text(rights.node)
+    assert bicep.text(rights.properties()["scope"]) == "resourceGroup(split(id, '/')[2], split(id, '/')[4])"
+    told = bicep.members(MAIN.modules["appSettings"].properties()["params"])
+    assert bicep.text(told["inventoryGroupIds"]) == "inventoryGroupIds"
+
+
+def test_the_role_that_the_readme_describes_reads_what_the_app_asks_for_and_no_key() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (written,) = re.findall(r"--role-definition '(\{.*?\})'", readme, re.DOTALL)
+    role = json.loads(written)
+    asked = {kind.lower() for kind in re.findall(r"[A-Za-z]+(?=\b)", resource_manager._PATHS.pattern)}
+    actions = {action.lower() for action in role["Actions"]}
+    assert all(re.fullmatch(r"microsoft\.network/[a-z/]+/read", action) for action in actions)
+    kinds = {part for action in actions for part in action.split("/")[1:-1]}
+    assert kinds == {
+        "connections", "localnetworkgateways", "publicipaddresses", "virtualnetworkgateways",
+        "vpnconnections", "vpngateways", "vpnsites",
+    }  # fmt: skip
+    assert kinds <= asked
+    assert not role.keys() & {"DataActions", "NotActions"}
 
 
 def test_every_right_is_given_where_its_scope_is() -> None:

@@ -38,6 +38,9 @@ param webhooks string
 @secure()
 param peers string
 
+@description('Resource ids of the resource groups whose configuration the app reads; empty for none.')
+param inventoryGroupIds array
+
 resource app 'Microsoft.Web/sites@2024-04-01' existing = {
   name: appName
 }
@@ -83,6 +86,12 @@ resource settings 'Microsoft.Web/sites/config@2024-04-01' = {
       IkeStreamStore__tableServiceUri: storage.properties.primaryEndpoints.table
     },
     empty(webhooks) ? {} : { IKESTREAM_WEBHOOKS: webhooks },
-    empty(peers) ? {} : { IKESTREAM_PEERS: peers }
+    empty(peers) ? {} : { IKESTREAM_PEERS: peers },
+    empty(inventoryGroupIds)
+      ? {}
+      : {
+          IKESTREAM_INVENTORY: join(inventoryGroupIds, ',')
+          IKESTREAM_RESOURCE_MANAGER: environment().resourceManager
+        }
   )
 }

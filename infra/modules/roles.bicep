@@ -10,6 +10,9 @@ param readerPrincipalId string = ''
 @description('Object ids of those who may run the drill and send back what was put aside.')
 param drillPrincipalIds array = []
 
+@description('Role by which the app may read what is configured in this group, a GUID; empty for no such right.')
+param configurationRole string = ''
+
 @description('Name of the storage account of the app.')
 param storageAccountName string = ''
 
@@ -39,9 +42,7 @@ var sender = subscriptionResourceId(definitions, '2b629674-e913-4c01-ae53-ef4638
 var publisher = subscriptionResourceId(definitions, '3913510d-42f4-4e42-8a64-420c390055eb') // Monitoring Metrics Publisher
 var reader = subscriptionResourceId(definitions, '73c42c96-874c-492b-b04d-ab87d138a893') // Log Analytics Reader
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(storageAccountName)) {
-  name: storageAccountName
-}
+resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(storageAccountName)) { name: storageAccountName }
 
 // The host reads the app's package and keeps checkpoints and leases in blobs; the app keeps its facts in a table.
 resource keepsCheckpoints 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName)) {
@@ -59,13 +60,9 @@ resource keepsFacts 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = if (!empty(eventHubsNamespaceName)) {
   name: eventHubsNamespaceName
 
-  resource logs 'eventhubs' existing = {
-    name: hubName
-  }
+  resource logs 'eventhubs' existing = { name: hubName }
 
-  resource deadLetters 'eventhubs' existing = {
-    name: deadLetterHubName
-  }
+  resource deadLetters 'eventhubs' existing = { name: deadLetterHubName }
 }
 
 // The trigger reads the hub, the timer asks it how far it is written; what cannot be decoded is put aside.
@@ -95,9 +92,7 @@ resource readsDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' =
   properties: { principalId: principalId, roleDefinitionId: receiver }
 }]
 
-resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(applicationInsightsName)) {
-  name: applicationInsightsName
-}
+resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = if (!empty(applicationInsightsName)) { name: applicationInsightsName }
 
 resource writesTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(applicationInsightsName)) {
   scope: applicationInsights
@@ -105,9 +100,7 @@ resource writesTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
   properties: { principalId: appPrincipalId, principalType: 'ServicePrincipal', roleDefinitionId: publisher }
 }
 
-resource dataCollectionRule 'Microsoft.Insights/dataCollectionRules@2023-03-11' existing = if (!empty(dataCollectionRuleName)) {
-  name: dataCollectionRuleName
-}
+resource dataCollectionRule 'Microsoft.Insights/dataCollectionRules@2023-03-11' existing = if (!empty(dataCollectionRuleName)) { name: dataCollectionRuleName }
 
 // Rows go to the tables through the rule.
 resource writesRows 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(dataCollectionRuleName)) {
@@ -116,13 +109,21 @@ resource writesRows 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!
   properties: { principalId: appPrincipalId, principalType: 'ServicePrincipal', roleDefinitionId: publisher }
 }
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = if (!empty(workspaceName)) {
-  name: workspaceName
-}
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' existing = if (!empty(workspaceName)) { name: workspaceName }
 
 // The alert rules and the Logic App query the tables.
 resource readsTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(workspaceName)) {
   scope: workspace
   name: guid(resourceGroup().id, workspaceName, readerPrincipalId, reader)
   properties: { principalId: readerPrincipalId, principalType: 'ServicePrincipal', roleDefinitionId: reader }
+}
+
+// What is configured on the gateways.
+resource readsConfiguration 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(configurationRole)) {
+  name: guid(resourceGroup().id, appPrincipalId, configurationRole)
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(definitions, configurationRole)
+  }
 }
