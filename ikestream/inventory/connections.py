@@ -165,6 +165,8 @@ class Connections:
             if at is None or any(o.since <= at and (o.until is None or o.until > at) for o in own):
                 continue
             heirs = [o for o in self.versions if o.connection.identity == v.connection.identity and o.since == at]
+            if heirs and not (heirs[0].connection.remote or heirs[0].connection.fqdn):
+                continue  # it is there, and to whom may not be read any more
             found.append(Ended(at, v, heirs[0].connection if heirs else None))
         return tuple(sorted(found, key=lambda e: e.at))
 
