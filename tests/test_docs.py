@@ -1,4 +1,4 @@
-"""The README says what the program does: its sample output, its causes and its settings are checked against the code.
+"""The pages say what the program does: sample output, causes, settings, commands and links are checked against the code.
 
 `python -m tests.test_docs` rewrites the sample output, for review with `git diff`.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-from ikestream import settings
+import pytest
+
+from ikestream import cli, settings
 from ikestream.finding import Advisory, Cause
 
 ROOT = Path(__file__).parent.parent
@@ -55,6 +58,69 @@ def test_every_advisory_is_explained_and_no_other() -> None:
 def test_every_setting_is_explained() -> None:
     explained = first_column(block("settings", README.read_text(encoding="utf-8")))
     assert sorted(explained) == sorted(settings.NAMES)
+
+
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
+COMMAND = re.compile(r"(?:\.venv/bin/)?python -m ikestream ([a-z][^`\n|>]*(?:<[^`\n>]*>[^`\n|>]*)*)")
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code, in which brackets are no links."""
+    return re.sub(r"^( *)```.*?^\1```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_there_are_pages() -> None:
+    assert {README, ROOT / "ikestream/rules/README.md", ROOT / "infra/security.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith("https://"):
+            continue
+        path, _, anchor = target.partition("#")
+        there = (page.parent / path).resolve() if path else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    named = re.findall(r"`([a-z_]+(?:/[a-z_0-9.-]+)*(?:/|\.(?:py|json|md|bicep|bicepparam)))`", prose(page))
+    for name in named:
+        if name in ("local.settings.json", "export.json"):  # those of whoever reads
+            continue
+        places = (page.parent, ROOT, ROOT / "ikestream")
+        assert any((place / name).exists() for place in places), name
+
+
+def is_taken(words: str) -> bool:
+    """Whether the command line takes a command as a page shows it, dots for `and so on` left out."""
+    try:
+        cli.parser().parse_args(shlex.split(words.replace("...", "").rstrip(" .,;:()")))
+    except SystemExit as end:
+        return end.code == 0
+    return True
+
+
+def test_every_command_that_is_shown_is_one_the_program_takes() -> None:
+    shown = [(page.name, words) for page in PAGES for words in COMMAND.findall(page.read_text(encoding="utf-8"))]
+    assert len(shown) > 5
+    assert [words for words in shown if not is_taken(words[1])] == []
+    assert not is_taken("diagnose PATH --no-such-option")
+
+
+def test_every_make_target_that_is_named_is_there() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"`make ([a-z]+)`", page.read_text(encoding="utf-8")))
+        assert named <= targets, page
 
 
 def main() -> None:

@@ -27,9 +27,11 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory(prefix="ikestream-dev-") as scratch, Stack(Path(scratch), every=15.0) as stack:
         folder = Path(scratch)
-        rows, messages, log = folder / "rows.jsonl", folder / "messages.jsonl", folder / "settings.env"
+        rows, messages, log, key = (folder / f for f in ("rows.jsonl", "messages.jsonl", "settings.env", "hub.txt"))
         log.write_text("".join(f"{name}={value}\n" for name, value in stack.settings.items()))
-        log.chmod(0o600)
+        key.write_text(stack.hub.connection_string())
+        for secret in (log, key):
+            secret.chmod(0o600)
         print(
             f"""The app is running. Nothing leaves this machine; Ctrl-C ends it and removes everything.
 
@@ -37,7 +39,8 @@ def main() -> int:
   its settings       {log}
   rows of the table  {rows}
   messages           {messages}
-  to send a log      python -m ikestream drill (see README), or the SDK with IkeStreamHub from the settings
+  to look at it      python -m ikestream watch --hub {HUB} --last 1h --connection-string-file {key}
+  to send a log      python -m ikestream drill --hub {HUB} --connection-string-file {key}
 
 A sample stream is on its way; an outage is told once it has lasted a minute.
 """,
