@@ -6,11 +6,14 @@ from dataclasses import replace
 
 from ikestream.advice import Advice, Outlook
 from ikestream.finding import Advisory
-from ikestream.incident import Wanted
+from ikestream.incident import Row, Wanted
 from ikestream.rules import advise, advise_gateway
 from ikestream.times import EXPECTED_LEG_AGE
 from ikestream.tunnel import Gateway
 from ikestream.verdict import show_legs, want_advice
+
+MAX_ADVISED = 16
+"""Rows of one tunnel's advisories that are remembered between two judgements."""
 
 
 def counsel(
@@ -38,19 +41,23 @@ def counsel(
             continue
         legs = show_legs(outlook.timeline, now if end is None else end) if advice.legs else []
         locals_ = sorted(leg.leg for leg in outlook.timeline.legs if leg.leg in outlook.gateway.locals)
-        wanted.append(
-            want_advice(
-                outlook.gateway,
-                tunnel.remote,
-                advice,
-                scope,
-                legs,
-                locals_,
-                over=over,
-                connections=outlook.connections,
-            )
-        )
+        wanted.append(_want(outlook, advice, scope, legs, locals_, over=over))
     return wanted, {d for d in deadlines if d > now}
+
+
+def _want(outlook: Outlook, advice: Advice, scope: str, legs: list[Row], locals_: list[str], *, over: bool) -> Wanted:
+    """Return the incident; the last one of the same kind and start, if it would say the same."""
+    gateway, tunnel, connections = outlook.gateway, outlook.tunnel, outlook.connections
+    asked = (advice, gateway.name, legs, locals_, over, connections)
+    name = advice.finding.cause, advice.start
+    known = tunnel.advised.get(name)
+    if known is None or known[0] != asked:
+        if len(tunnel.advised) >= MAX_ADVISED:
+            tunnel.advised.clear()
+        wanted = want_advice(gateway, tunnel.remote, advice, scope, legs, locals_, over=over, connections=connections)
+        known = tunnel.advised[name] = (asked, wanted)
+    found = known[1]
+    return replace(found, content=dict(found.content))  # telling it adds to its content
 
 
 def counsel_gateway(gateway: Gateway, since: int, now: int, *, live: bool) -> tuple[list[Wanted], set[int]]:

@@ -27,6 +27,8 @@ MAX_MARKS = 512
 def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -> None:
     """Fold what lies far enough behind `watermark` into spans and bound everything else."""
     _forget(tunnel, watermark)
+    if len(timeline.conclusions) < MIN_FOLDED:
+        return
     cut = watermark - FOLD_HORIZON
     old = [n for n in tunnel.recent() if n.end <= cut - FOLD_CONTEXT and timeline.conclusions.get(n) is not None]
     if len(old) < MIN_FOLDED:

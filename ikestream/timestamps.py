@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(4096)  # a row is made anew with every judgement, with the same times in it
 def iso(at: int) -> str:
     """Return `at` (ms since 1970 UTC) as ISO 8601 with milliseconds and Z, clamped to the years datetime knows."""
     at = min(max(at, -62_135_596_800_000), 253_402_300_799_999)

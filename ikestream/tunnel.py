@@ -21,6 +21,7 @@ from ikestream.times import DAY, FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
     from ikestream.history import History
+    from ikestream.incident import Wanted
     from ikestream.status import Change
     from ikestream.together import Together
 
@@ -75,11 +76,12 @@ class Attempts:
 
 def gather(parts: Iterable[Attempts]) -> Attempts:
     """Return all of them together, within the bounds."""
-    identities: set[str] = set()
+    parts = list(parts)
+    identities: frozenset[str] | set[str] = parts[0].identities if parts else frozenset()
     newest: set[Attempt] = set()
     for part in parts:
-        if len(identities) < MAX_ATTEMPTS:
-            identities |= part.identities
+        if len(identities) < MAX_ATTEMPTS and not part.identities <= identities:
+            identities = identities | part.identities
         newest.update(part.newest)
     return Attempts(frozenset(identities), tuple(nlargest(MAX_NEWEST, newest)))
 
@@ -134,6 +136,10 @@ class Tunnel:
     proven: bool = False  # known by a line that no later line can take back
     thinned: int = 0  # sessions, spans and single lines dropped at a bound
     spells: tuple[Spell, ...] = ()  # of its legs, as last judged: what the gateway's own judgement compares
+    # What was last advised, and on what that rests: no fact, and kept by nobody.
+    advised: dict[tuple[str, int], tuple[object, Wanted]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def add(self, event: IkeEvent) -> bool:
         """Learn one record of this tunnel; return whether it was new."""

@@ -141,6 +141,8 @@ class Connections:
         `called`: Azure was seen to call this address or to be connected with it. It does so with configured peers only,
         so if no connection names the address, it is that of the only one whose address is looked up by name.
         """
+        if not self.versions:
+            return None
         own = [v for v in self.versions if v.connection.remote == remote]
         if not own and called:
             named = [v for v in self.current if v.connection.fqdn and not v.connection.remote]
