@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ikestream import codes
 from ikestream.codes import Role
@@ -22,6 +21,20 @@ SAME_MOMENT = 1_000
 
 EVERYTHING = (("0.0.0.0", "255.255.255.255"), ("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"))  # noqa: S104 - a selector, no socket
 IKE_PORTS = frozenset({500, 4500})
+
+
+class once(Generic[T]):  # noqa: N801 - a decorator
+    """A property that is read once, as `functools.cached_property` is from Python 3.12 on: before, a lock is half its cost."""
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self._read, self.__doc__ = read, read.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: object, _kind: type | None = None) -> T:
+        found = owner.__dict__[self._name] = self._read(owner)
+        return found
 
 
 class Initiator(StrEnum):
@@ -99,12 +112,12 @@ class Negotiation:
         self.written: bytes | None = None  # as `codec` wrote it
         self.seen: dict[object, Any] = {}  # what `remembered` functions read off it
 
-    @cached_property
+    @once
     def kinds(self) -> frozenset[Kind]:
         """Every kind of line that is present."""
         return frozenset(event.kind for event in self.events)
 
-    @cached_property
+    @once
     def initiator(self) -> Initiator:
         """Who sent the first SA_INIT; read from any line that only one of the roles can write."""
         azure = self.kinds & {Kind.SA_INIT_SENT, Kind.SA_INIT_ANSWERED}
@@ -123,29 +136,29 @@ class Negotiation:
             return Initiator.PEER
         return Initiator.UNKNOWN
 
-    @cached_property
+    @once
     def local(self) -> str:
         """Azure's address, '' if no line carries it."""
         return next((e.local for e in self.events if e.local), "")
 
-    @cached_property
+    @once
     def remote(self) -> str:
         """The peer's address, '' if no line carries it."""
         return next((e.remote for e in self.events if e.remote), "")
 
-    @cached_property
+    @once
     def instance(self) -> str:
         """The gateway instance that wrote the newest line."""
         return next((e.instance for e in reversed(self.events) if e.instance), "")
 
-    @cached_property
+    @once
     def spis(self) -> tuple[str, str]:
         """(initiator SPI, responder SPI), '' where not printed."""
         initiator = next((e.initiator_spi for e in self.events if e.initiator_spi), "")
         responder = next((e.responder_spi for e in self.events if e.responder_spi), "")
         return initiator, responder
 
-    @cached_property
+    @once
     def identity(self) -> str:
         """What makes it one attempt: the initiator's SPI (a retransmission and a corrected KE repeat it), else the session."""
         return self.spis[0] or f"{self.session}@{self.start}"
@@ -155,43 +168,43 @@ class Negotiation:
         lists = [e.proposals for e in self.events if e.kind is kind and e.proposals]
         return max(lists, key=lambda found: (len(found), found), default=())
 
-    @cached_property
+    @once
     def azure_ike(self) -> tuple[Proposal, ...]:
         """Azure's phase 1 offers, in order; () unless Azure is the initiator."""
         return self._proposals(Kind.IKE_SENT) if self.initiator is Initiator.AZURE else ()
 
-    @cached_property
+    @once
     def azure_ike_cut(self) -> bool:
         """Whether the only lines with Azure's phase 1 offers end in the middle."""
         lines = [e for e in self.events if e.kind is Kind.IKE_SENT]
         return bool(lines) and all(e.cut for e in lines)
 
-    @cached_property
+    @once
     def peer_ike(self) -> tuple[Proposal, ...]:
         """The peer's phase 1 offers; () unless the peer is the initiator (else the same line is what it chose)."""
         return self._proposals(Kind.IKE_RECEIVED) if self.initiator is Initiator.PEER else ()
 
-    @cached_property
+    @once
     def chosen_ike(self) -> tuple[Proposal, ...]:
         """What the peer chose in phase 1 when Azure initiated."""
         return self._proposals(Kind.IKE_RECEIVED) if self.initiator is Initiator.AZURE else ()
 
-    @cached_property
+    @once
     def azure_esp(self) -> tuple[Proposal, ...]:
         """Azure's phase 2 offers; () unless Azure is the initiator."""
         return self._proposals(Kind.ESP_SENT) if self.initiator is Initiator.AZURE else ()
 
-    @cached_property
+    @once
     def chosen_esp(self) -> tuple[Proposal, ...]:
         """What the peer chose in phase 2 when Azure initiated."""
         return self._proposals(Kind.ESP_RECEIVED) if self.initiator is Initiator.AZURE else ()
 
-    @cached_property
+    @once
     def peer_esp(self) -> tuple[Proposal, ...]:
         """The peer's phase 2 offers; () unless the peer is the initiator."""
         return self._proposals(Kind.ESP_RECEIVED) if self.initiator is Initiator.PEER else ()
 
-    @cached_property
+    @once
     def auth_method(self) -> str:
         """Azure's authentication method as logged (R2): 'psk', 'certificate' or ''."""
         for event in self.events:
@@ -200,22 +213,22 @@ class Negotiation:
                 return "psk" if "preshared" in squeezed or "psk" in squeezed else "certificate"
         return ""
 
-    @cached_property
+    @once
     def sent_notifies(self) -> frozenset[str]:
         """RFC 7296 names of the notifies Azure sent."""
         return frozenset(e.name for e in self.events if e.kind is Kind.NOTIFY_SENT and e.name)
 
-    @cached_property
+    @once
     def received_notifies(self) -> frozenset[str]:
         """RFC 7296 names of the notifies the peer sent."""
         return frozenset(e.name for e in self.events if e.kind is Kind.NOTIFY_RECEIVED and e.name)
 
-    @cached_property
+    @once
     def codes(self) -> tuple[int, ...]:
         """Every Windows code in it, in event order, once each."""
         return tuple(dict.fromkeys(e.code for e in self.events if e.code))
 
-    @cached_property
+    @once
     def reached_auth(self) -> bool:
         """Whether IKE_SA_INIT succeeded: an AUTH line or a selector line proves it."""
         return bool(
@@ -223,7 +236,7 @@ class Negotiation:
             & {Kind.AUTH_SENT, Kind.AUTH_RECEIVED, Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT}
         )
 
-    @cached_property
+    @once
     def child_agreed_at(self) -> int | None:
         """When the newest line says that selectors or an ESP proposal were agreed; None if none does.
 
@@ -235,7 +248,7 @@ class Negotiation:
             agreed += [e.at or 0 for e in self.events if e.kind is Kind.ESP_RECEIVED]
         return max(agreed, default=None)
 
-    @cached_property
+    @once
     def depth(self) -> int:
         """How far it came, 0 to 5: SA_INIT only, refused by notify, answered, AUTH requested, AUTH answered, child agreed."""
         if self.child_agreed_at is not None:
@@ -253,22 +266,22 @@ class Negotiation:
             return 1
         return 2 if self.kinds & {Kind.SA_INIT_ANSWERED, Kind.RESPONDER_SPI, Kind.MM_PACKET} else 0
 
-    @cached_property
+    @once
     def refused_by_notify(self) -> bool:
         """Whether either side said no in a notify."""
         return bool((self.sent_notifies | self.received_notifies) & REFUSALS)
 
-    @cached_property
+    @once
     def refusal(self) -> IkeEvent | None:
         """The earliest line that refuses for good (role F, or a notify that says no); None if there is none."""
         return next((e for e in self.events if _refuses(e)), None)
 
-    @cached_property
+    @once
     def soft_failure(self) -> IkeEvent | None:
         """The earliest line that fails the attempt unless the leg succeeds nearby (roles S and f); None if there is none."""
         return next((e for e in self.events if _fails_softly(e) and self._ends(e)), None)
 
-    @cached_property
+    @once
     def ended_at(self) -> int | None:
         """When the first line ended or disturbed it, benign or not; None while none did.
 
@@ -284,42 +297,42 @@ class Negotiation:
         ending = event.kind in (Kind.CLOSED, Kind.CLEANUP_MM, Kind.CLEANUP_QM, Kind.ERROR)
         return ending or _refuses(event) or _fails_softly(event)
 
-    @cached_property
+    @once
     def heard_at(self) -> int | None:
         """When the first line came from the peer; None if none did."""
         return next((e.at or 0 for e in self.events if e.direction is Direction.RECEIVED or e.kind in _FROM_PEER), None)
 
-    @cached_property
+    @once
     def child_expiries(self) -> tuple[int, ...]:
         """When lines say that a child SA reached the end of its lifetime."""
         return tuple(e.at or 0 for e in self.events if e.code == CHILD_EXPIRED)
 
-    @cached_property
+    @once
     def sa_ends(self) -> tuple[IkeEvent, ...]:
         """The lines with which an established SA ended."""
         return tuple(e for e in self.events if e.kind is Kind.CLOSED and e.code in SA_ENDS)
 
-    @cached_property
+    @once
     def refused_authentication(self) -> bool:
         """Whether authentication was what failed."""
         return "AUTHENTICATION_FAILED" in self.sent_notifies | self.received_notifies or bool(
             (AUTH_CODES | CERTIFICATE_CODES) & set(self.codes)
         )
 
-    @cached_property
+    @once
     def refused_policy(self) -> bool:
         """Whether a proposal was refused, in whichever phase."""
         return "NO_PROPOSAL_CHOSEN" in self.sent_notifies | self.received_notifies or bool(
             POLICY_CODES & set(self.codes)
         )
 
-    @cached_property
+    @once
     def refused_child(self) -> bool:
         """Whether what was refused is the IPsec SA: the IKE SA stood, or stands still (facts 3.3)."""
         child = self.reached_auth or Kind.CLEANUP_QM in self.kinds
         return child and not self.refused_authentication and self.child_agreed_at is None
 
-    @cached_property
+    @once
     def signature(self) -> Signature:
         """What it failed with: equal signatures are the same fault seen again.
 
@@ -337,7 +350,7 @@ class Negotiation:
                 sent, received = sent | {name}, received - {name}
         return (self.reached_auth, tuple(sorted(rest)), tuple(sorted(sent)), tuple(sorted(received)))
 
-    @cached_property
+    @once
     def accepted(self) -> bool:
         """Whether its IKE_AUTH was accepted by somebody who is no point-to-site client."""
         if self.depth < 4 or self.refused_authentication or self.is_client:

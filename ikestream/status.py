@@ -368,6 +368,11 @@ class _Walk:
             self._connected = at
         self._failures, self._unanswered, self._refused = [], None, []
 
+    def await_connect(self, visible: int) -> None:
+        """It will count as up then, if nothing says otherwise; which changes nothing if it is up and all is well."""
+        if self._state is not State.UP or self._failures or self._unanswered is not None or self._refused:
+            self.deadlines.add(visible)
+
     def disconnect(self, at: int, mark: IkeEvent) -> None:
         """The Tunnel log says so."""
         self._go(at, State.DOWN, mark)
@@ -409,7 +414,7 @@ class _Walk:
         """An attempt ended with a code that may also occur in health."""
         if self._state is State.UP:
             self._fail_while_up(at, negotiation)
-        elif self._stays_down(at):
+        elif self._state is not State.DOWN and self._stays_down(at):
             self._go(at, State.DOWN, None, negotiation)
 
     def stall(self, negotiation: Negotiation) -> None:
@@ -491,9 +496,8 @@ def _replay(
         if outcome is Outcome.SUCCEEDED:
             # Where the gateway writes the Tunnel log, its TunnelConnected may yet come; without it this counts later.
             visible = at + times.tunnel_log_lateness if gateway.writes_tunnel_log else at
-            deadlines.add(visible)
-            if visible <= now:
-                steps.append((at, 2, n.session, len(steps), walk.connect, (at, None, n)))
+            act = walk.connect if visible <= now else walk.await_connect
+            steps.append((at, 2, n.session, len(steps), act, (at, None, n) if visible <= now else (visible,)))
         elif outcome is Outcome.REFUSED:
             steps.append((at, 1, n.session, len(steps), walk.refuse, (at, n)))
         elif outcome is Outcome.FAILED:
