@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ikestream.envelope import BadEnvelope, decode
-from ikestream.estate import Estate
 from ikestream.events import Category, IkeEvent, Kind
 from ikestream.grammar import MAX_LINE, read
 from ikestream.times import FUTURE_TOLERANCE
 from ikestream.timestamps import iso
+
+if TYPE_CHECKING:  # what is known is the tick's; the trigger, which starts cold most often, only sorts
+    from ikestream.estate import Estate
 
 MAX_PARCEL = 500_000
 """Bytes of events in one parcel: however badly it compresses, it fits into one document of a store."""

@@ -253,9 +253,12 @@ def _default(field: Field[Any]) -> Any:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    # Some modules name, for the type checker only, what is downstream of them.
-    from ikestream.history import History
-    from ikestream.status import Change
-    from ikestream.together import Together
+    try:
+        return get_type_hints(kind)
+    except NameError:
+        # Some modules name, for the type checker only, what is downstream of them.
+        from ikestream.history import History
+        from ikestream.status import Change
+        from ikestream.together import Together
 
-    return get_type_hints(kind, localns={"History": History, "Change": Change, "Together": Together})
+        return get_type_hints(kind, localns={"History": History, "Change": Change, "Together": Together})
