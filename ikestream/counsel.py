@@ -56,7 +56,7 @@ def _want(outlook: Outlook, advice: Advice, scope: str, legs: list[Row], locals_
             tunnel.advised.clear()
         wanted = want_advice(gateway, tunnel.remote, advice, scope, legs, locals_, over=over, connections=connections)
         known = tunnel.advised[name] = (asked, wanted)
-    found = known[1]
+    found: Wanted = known[1]
     return replace(found, content=dict(found.content))  # telling it adds to its content
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import nlargest
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ikestream import codes
 from ikestream.events import Category, IkeEvent, Kind
@@ -21,7 +21,6 @@ from ikestream.times import DAY, FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
     from ikestream.history import History
-    from ikestream.incident import Wanted
     from ikestream.status import Change
     from ikestream.together import Together
 
@@ -137,7 +136,7 @@ class Tunnel:
     thinned: int = 0  # sessions, spans and single lines dropped at a bound
     spells: tuple[Spell, ...] = ()  # of its legs, as last judged: what the gateway's own judgement compares
     # What was last advised, and on what that rests: no fact, and kept by nobody.
-    advised: dict[tuple[str, int], tuple[object, Wanted]] = field(
+    advised: dict[tuple[str, int], tuple[object, Any]] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
 
