@@ -47,17 +47,28 @@ def grammar(path: Path) -> Numbers:
     return {"seconds": time.process_time() - begun, "records": records}
 
 
+def learn(path: Path) -> Numbers:
+    """Bytes to facts, through the inbox of a memory store, in whole batches, as after a pause; judging is not counted."""
+    numbers = _app(path, 0)
+    return {**numbers, "seconds": numbers["learn"]}
+
+
 def app(path: Path) -> Numbers:
     """What the app does with it at the pace it was written: batches, and a tick every 15 s of the log's own clock.
 
     `learn`: bytes to facts, through the inbox of a memory store. `judge`: status, rules and rows. `keep`: what has changed
     becomes documents.
     """
+    from ikestream.times import TICK
+
+    return _app(path, TICK)
+
+
+def _app(path: Path, pace: int) -> Numbers:
     from ikestream import inbox
     from ikestream.batch import sort
     from ikestream.monitor import Monitor
     from ikestream.stores.memory import Memory
-    from ikestream.times import TICK
 
     spent: Counter[str] = Counter()
     ticks = 0
@@ -77,7 +88,7 @@ def app(path: Path) -> Numbers:
     async def run() -> int:
         store, records, now = Memory(), 0, 0
         monitor = Timed(store, [Nobody()], lambda: now, "worker")
-        for deliveries, at in _batches(path, TICK):
+        for deliveries, at in _batches(path, pace):
             begun = time.process_time()
             parcels, report = sort(deliveries)
             await inbox.post(store, parcels)
@@ -196,7 +207,7 @@ class Nobody:
 
 
 def _batches(path: Path, pace: int) -> Iterator[tuple[list[Any], int | None]]:
-    """Yield batches, and with the last of each `pace` ms of the log's clock that time: then the tick comes."""
+    """Yield batches, and with the last of each `pace` ms of the log's clock that time: then the tick comes; 0: with each."""
     from ikestream.batch import Delivery
     from ikestream.envelope import milliseconds
 
@@ -206,19 +217,19 @@ def _batches(path: Path, pace: int) -> Iterator[tuple[list[Any], int | None]]:
         # The time of a body's last record: where that stands is known, so that the bench decodes nothing itself.
         at = line.rindex(b'"time":"') + 8
         enqueued = milliseconds(line[at : at + 28].decode()) or 0
-        if last and enqueued // pace > last // pace:
+        if pace and last and enqueued // pace > last // pace:
             yield batch, last // pace * pace + pace
             batch, size = [], 0
         elif size >= BATCH:
-            yield batch, None
+            yield batch, None if pace else last
             batch, size = [], 0
         batch.append(Delivery("0", str(number), number, enqueued, line))
         size, last = size + 20, enqueued
-    yield batch, last // pace * pace + pace
+    yield batch, last // pace * pace + pace if pace else last
 
 
 MEASUREMENTS: dict[str, Callable[[Path], Numbers]] = {
-    f.__name__: f for f in (floor, grammar, app, diagnose, start, quiet, imports)
+    f.__name__: f for f in (floor, grammar, learn, app, diagnose, start, quiet, imports)
 }
 
 
