@@ -863,6 +863,14 @@ _STAND_IN: Final = "F" * (SHORTEST_SPI - 1)
 _cached_text = lru_cache(CACHE)(_read_text)
 
 
+@lru_cache(CACHE)
+def _read_template(text: str) -> _Read | None:
+    """What a text with stand-ins says; None where one shows up elsewhere than as a cookie."""
+    read = _read_text(text)
+    elsewhere = (read.text, read.name, read.tunnel_id, read.ts_id, read.shape)
+    return None if any(_STAND_IN in said.upper() for said in elsewhere) else read
+
+
 def _read_again(text: str) -> _Read:
     """What `_read_text` reads, remembered where that can be."""
     if len(text) > MAX_CACHED:
@@ -874,17 +882,20 @@ def _read_again(text: str) -> _Read:
 
     def stand_in(cookie: re.Match[str]) -> str:
         cookies.append(cookie[0])
-        return f"{'F' * (len(cookie[0]) - 1)}{len(cookies):X}"
+        return f"{_DIGITS[len(cookie[0])]}{len(cookies)}"
 
-    read = _cached_text(_COOKIE.sub(stand_in, text, 9))
-    if any(_STAND_IN in said.upper() for said in (read.text, read.name, read.tunnel_id, read.ts_id, read.shape)):
+    read = _read_template(_COOKIE.sub(stand_in, text, 9))
+    if read is None:
         return _read_text(text)
     initiator, responder = read.initiator_spi, read.responder_spi
     if _STAND_IN in initiator:
-        initiator = cookies[int(initiator[-1], 16) - 1].upper().rjust(SPI_DIGITS, "0")
+        initiator = cookies[int(initiator[-1]) - 1].upper().rjust(SPI_DIGITS, "0")
     if _STAND_IN in responder:
-        responder = cookies[int(responder[-1], 16) - 1].upper().rjust(SPI_DIGITS, "0")
-    return read._replace(initiator_spi=initiator, responder_spi=responder)
+        responder = cookies[int(responder[-1]) - 1].upper().rjust(SPI_DIGITS, "0")
+    return _Read._make((*read[:2], initiator, responder, *read[4:]))
+
+
+_DIGITS: Final = tuple("F" * (digits - 1) for digits in range(SPI_DIGITS + 1))
 
 
 def _read_unknown(body: str) -> tuple[Kind, _Fields]:

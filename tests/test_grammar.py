@@ -1049,17 +1049,17 @@ def test_what_is_remembered_without_its_cookies_reads_as_it_does_with_them(
     sample: str, cookies: list[tuple[str, str]], blanks: int
 ) -> None:
     text = sample + " " * blanks + "".join(before + cookie for before, cookie in cookies)
-    grammar._cached_text.cache_clear()
+    grammar._read_template.cache_clear()
     other = re.sub("[1-9A-E]", "7", text)
     grammar._read_again(other)  # remembers it, if it is one and the same but for the cookies
     assert grammar._read_again(text) == grammar._read_text(text)
 
 
 def test_lines_that_differ_in_their_cookies_are_read_once() -> None:
-    grammar._cached_text.cache_clear()
+    grammar._read_template.cache_clear()
     for cookie in ("CBF235637168FA00", "A3C9358D2737DA5D", "70C9D10B840827BC"):
         assert read(f"[RECEIVED][SA_INIT] Received SA INIT iCookie 0x{cookie} rCookie 0x0").initiator_spi == cookie
-    assert grammar._cached_text.cache_info().misses == 1
+    assert grammar._read_template.cache_info().misses == 1
 
 
 def test_the_cap_marks_the_event() -> None:
@@ -1078,6 +1078,7 @@ def steps(line: str) -> int:
 
     for cache in (
         grammar._cached_text,
+        grammar._read_template,
         grammar._row,
         grammar._cached_proposals,
         grammar._cached_selectors,

@@ -56,6 +56,7 @@ def seconds(line: str) -> float:
     for _ in range(9):
         for cached in (
             grammar._cached_text,
+            grammar._read_template,
             grammar._row,
             grammar._cached_proposals,
             grammar._cached_selectors,
