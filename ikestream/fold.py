@@ -59,7 +59,9 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
             state = change
     offers = (n.azure_ike, n.peer_ike, n.chosen_ike, n.azure_esp, n.peer_esp)
     stood = (state.at, state.state) if state else None
-    key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood))
+    # The first attempt after a connection went begins another outage, so it must not go under in those before.
+    gone = tuple(at for at in timeline.removals if at < n.start)[-1:]
+    key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood, *gone))
     for span in tunnel.spans:
         if span.key == key:
             span.attempts = gather((span.attempts, timeline.attempts[n]))

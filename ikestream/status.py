@@ -99,6 +99,7 @@ class Timeline:
     legs: tuple[LegStatus, ...]
     deadlines: frozenset[int]  # instants after `now` at which time alone may change any of this
     pending: bool  # a negotiation that began is not concluded yet
+    removals: tuple[int, ...] = ()  # when the connection went from Azure, in order
 
 
 TIMED_OUT = frozenset({13805, 13813, 13814, 13815, 258})
@@ -200,15 +201,17 @@ def observe(
             [c for c in changes if c.leg == leg],
         )
     changes.sort(key=lambda c: (c.at, c.state is State.UP, c.leg))
+    gone = _removals(tunnel, ended)
     return Timeline(
         negotiations=tuple(negotiations),
         conclusions=conclusions,
         attempts=attempts,
         changes=tuple(changes),
-        downs=tuple(_cut(_downs(changes), tunnel, ended, conclusions, now, times, deadlines)),
+        downs=tuple(_cut(_downs(changes), gone, conclusions, now, times, deadlines)),
         legs=tuple(_newest(leg, leg_of, changes) for leg in leg_of.names),
         deadlines=frozenset(d for d in deadlines if d > now),
         pending=any(c.outcome is Outcome.PENDING for c in conclusions.values()),
+        removals=tuple(gone),
     )
 
 
@@ -537,10 +540,18 @@ def _downs(changes: list[Change]) -> tuple[Interval, ...]:
     return tuple(downs)
 
 
+def _removals(tunnel: Tunnel, ended: Iterable[Ended]) -> dict[int, bool]:
+    """Return when the connection went from Azure, in order, and whether it goes to another address since."""
+    said = {
+        e.at or 0: False for e in tunnel.marks.values() if e.kind is Kind.TUNNEL_DOWN and REMOVED in codes.fold(e.text)
+    }
+    gone = said | {e.at: e.moved_to is not None for e in ended}
+    return {at: gone[at] for at in sorted(gone)}
+
+
 def _cut(
     downs: Iterable[Interval],
-    tunnel: Tunnel,
-    ended: Iterable[Ended],
+    gone: dict[int, bool],
     conclusions: dict[Negotiation, Conclusion],
     now: int,
     times: Times,
@@ -550,23 +561,14 @@ def _cut(
 
     Unless the tunnel is back within the hold: then it was replaced, not removed.
     """
-    gone = {e.at: e.moved_to is not None for e in ended}
-    removals = sorted(
-        gone.keys()
-        | {
-            e.at or 0
-            for _, e in sorted(tunnel.marks.items())
-            if e.kind is Kind.TUNNEL_DOWN and REMOVED in codes.fold(e.text)
-        }
-    )
-    deadlines.update(at + times.hold_near_gateway_event for at in removals)
+    deadlines.update(at + times.hold_near_gateway_event for at in gone)
     for down in downs:
         start: int | None = down.start
         end = now if down.end is None else down.end
-        for at in removals:
+        for at, moved in gone.items():
             if start is None or not start <= at or end - at < times.hold_near_gateway_event:
                 continue
-            yield Interval(start, at, removed=True, moved=gone.get(at, False))
+            yield Interval(start, at, removed=True, moved=moved)
             # The peer may go on dialling a connection that is no more; Azure never does.
             start = min(
                 (
