@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from ikestream import health
+from ikestream.batch import Delivery
 from tests.emulators import azurite
-from tests.emulators.stack import DEAD_LETTERS, HUB, Stack, story_of
-from tests.test_function_app import ago
+from tests.emulators.stack import DEAD_LETTERS, HUB, Stack, configured, story_of
+from tests.test_function_app import ago, stamp
 
 pytestmark = pytest.mark.skipif(bool(azurite.missing()), reason=azurite.missing())
 
@@ -31,6 +33,37 @@ def until(holds: Callable[[], object], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
+
+
+def test_verdicts_name_connections_also_after_a_change(tmp_path: Path) -> None:
+    with Stack(tmp_path, every=1.0, resources=configured(KEY[0], seed=3)) as stack:
+        story = story_of(KEY[0], seed=3, ended=ago(120))
+        stack.send(story)
+        (connection,) = (r for r in stack.azure.resources.values() if "/connections/" in r["id"])
+        until(lambda: connection["name"] in names(stack), "no name")
+
+        # Somebody makes the connection anew, under another name, and Azure says that something was changed.
+        gateway = connection["properties"]["virtualNetworkGateway1"]["id"]
+        del stack.azure.resources[connection["id"].lower()]
+        renamed = f"{connection['name']}-new"
+        stack.azure.add({**connection, "id": f"{connection['id']}-new", "name": renamed})
+        change = {
+            "time": stamp(ago(0)),
+            "resourceId": gateway,
+            "category": "GatewayDiagnosticLog",
+            "operationName": "SetConnectionConfiguration",
+            "properties": {"instance": "GatewayTenantWorker_IN_0", "message": ""},
+        }
+        stack.send([Delivery("0", "", 0, 0, orjson.dumps({"records": [change]}))])
+        until(lambda: names(stack) == {renamed}, "not the name of now")
+        assert stack.host.failed == {"learn": 0, "tell": 0, "inventory": 0}
+        assert not [path for path in stack.azure.paths if "sharedkey" in path.lower()]
+
+
+def names(stack: Stack) -> set[object]:
+    """What the newest row of each outage calls its connection."""
+    newest = {row["IncidentId"]: row for row in sorted(stack.table.rows, key=lambda row: int(row["Revision"]))}
+    return {row["ConnectionName"] for row in newest.values() if row["Kind"] == "Outage"}
 
 
 def test_from_the_hub_to_the_table_and_the_webhook_though_the_store_goes_away(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import orjson
 
 from ikestream.terminal import plain
 from tests.emulators import azurite
-from tests.emulators.stack import DEAD_LETTERS, GROUP, HUB, Stack, story_of
+from tests.emulators.stack import DEAD_LETTERS, GROUP, HUB, Stack, configured, story_of
 
 STREAM = ("wrong_key_mended", "selectors_apart", "phase_one_both_try")
 
@@ -25,7 +25,11 @@ def main() -> int:
     if why := azurite.missing():
         print(f"make dev: {why}", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory(prefix="ikestream-dev-") as scratch, Stack(Path(scratch), every=15.0) as stack:
+    resources = [r for seed, name in enumerate(STREAM) for r in configured(name, seed=seed)]
+    with (
+        tempfile.TemporaryDirectory(prefix="ikestream-dev-") as scratch,
+        Stack(Path(scratch), every=15.0, resources=resources) as stack,
+    ):
         folder = Path(scratch)
         rows, messages, log, key = (folder / f for f in ("rows.jsonl", "messages.jsonl", "settings.env", "hub.txt"))
         log.write_text("".join(f"{name}={value}\n" for name, value in stack.settings.items()))
@@ -39,6 +43,7 @@ def main() -> int:
   its settings       {log}
   rows of the table  {rows}
   messages           {messages}
+  resource manager   {stack.azure.origin}, with a connection to each peer
   to look at it      python -m ikestream watch --hub {HUB} --last 1h --connection-string-file {key}
   to send a log      python -m ikestream drill --hub {HUB} --connection-string-file {key}
 

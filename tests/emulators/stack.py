@@ -1,6 +1,6 @@
 """Everything that surrounds the app, on this machine: hub, storage account, identity, table and a receiver of messages.
 
-The app runs as deployed, in two processes as on Flex Consumption, one for the trigger and one for the timer, under
+The app runs as deployed, in processes as on Flex Consumption, one for the trigger and one for each timer, under
 Microsoft's worker library. `Host` does what the .NET host does, as far as it is documented: it listens to every
 partition, hands over batches, calls again with the same batch until it succeeds, and only then moves the checkpoint.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 import orjson
 from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient, PartitionContext
@@ -30,6 +30,7 @@ from tests.emulators.hub import LocalHub
 from tests.emulators.identity import Identity
 from tests.emulators.ingestion import RULE, Ingestion
 from tests.emulators.receiver import Receiver
+from tests.emulators.resource_manager import ResourceManager, site_to_site
 
 HUB, DEAD_LETTERS, GROUP = "vpn", "dead", "ikestream"
 MOST_IN_A_BATCH = 100
@@ -38,16 +39,19 @@ MOST_IN_A_BATCH = 100
 class Host:
     """The Functions host for this app. `failed` counts invocations that did not succeed."""
 
-    def __init__(self, hub: LocalHub, learner: Worker, teller: Worker, every: float) -> None:
-        self._hub, self._learner, self._teller, self._every = hub, learner, teller, every
+    def __init__(
+        self, hub: LocalHub, learner: Worker, teller: Worker, every: float, reader: Worker | None = None
+    ) -> None:
+        self._hub, self._learner, self._teller, self._every, self._reader = hub, learner, teller, every, reader
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._listen), threading.Thread(target=self._tick)]
+        self._threads += [threading.Thread(target=self._refresh)] if reader is not None else []
         self._client: EventHubConsumerClient | None = None
         self.checkpoints: dict[str, int] = {}
         self.learned: list[
             float
         ] = []  # of each body, the seconds from its arrival in the hub until its batch was taken
-        self.failed: dict[str, int] = {"learn": 0, "tell": 0}
+        self.failed: dict[str, int] = {"learn": 0, "tell": 0, "inventory": 0}
 
     def _listen(self) -> None:
         client = self._client = EventHubConsumerClient.from_connection_string(
@@ -79,6 +83,12 @@ class Host:
             self.failed["tell"] += status.status != status.Success
             self._over.wait(max(self._every - (time.monotonic() - begun), 0))
 
+    def _refresh(self) -> None:
+        while self._reader is not None and not self._over.is_set():
+            status = self._reader.refresh()
+            self.failed["inventory"] += status.status != status.Success
+            self._over.wait(4 * self._every)  # every minute, as the other timer is every quarter of one
+
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
@@ -93,10 +103,19 @@ class Host:
 
 
 class Stack:
-    """The app and everything around it, while the block runs. `every` is the timer's period in seconds."""
+    """The app and everything around it, while the block runs. `every` is the timer's period in seconds.
 
-    def __init__(self, folder: Path, every: float = 2.0, more: Mapping[str, str] = {}) -> None:
-        self._folder, self._every, self._more = folder, every, dict(more)
+    `resources` are what Resource Manager has; with any, the app reads the groups that they are in.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        every: float = 2.0,
+        more: Mapping[str, str] = {},
+        resources: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._folder, self._every, self._more, self._resources = folder, every, dict(more), resources
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -107,6 +126,8 @@ class Stack:
             self.table = starting.enter_context(Ingestion(self.authority, STREAM, columns.types()))
             self.table.add(health.STREAM, columns.types(health.TABLE))
             self.pager = starting.enter_context(Receiver(self.authority))
+            self.azure = starting.enter_context(ResourceManager(self.authority, self._resources))
+            groups = sorted({str(r["id"]).lower().partition("/providers/")[0] for r in self._resources})
             identity = starting.enter_context(Identity())
             self.settings = {
                 "IkeStreamHub": self.hub.connection_string(),
@@ -118,18 +139,21 @@ class Stack:
                 "IKESTREAM_INGESTION_ENDPOINT": self.table.origin,
                 "IKESTREAM_DCR_ID": RULE,
                 "IKESTREAM_WEBHOOKS": orjson.dumps([{"name": "on-call", "url": self.pager.url}]).decode(),
+                "IKESTREAM_INVENTORY": ",".join(groups),
+                "IKESTREAM_RESOURCE_MANAGER": self.azure.origin,
                 "SSL_CERT_FILE": str(self.authority.ca),
                 **identity.settings,
                 **self._more,
             }
             app, protos = deploy(self._folder / "app"), messages(self._folder / "protos")
-            self.learner, self.teller = (
-                starting.enter_context(Worker(app, protos, self._folder, self.settings)) for _ in range(2)
-            )
-            for worker in (self.learner, self.teller):
+            self.learner, self.teller, *readers = workers = [
+                starting.enter_context(Worker(app, protos, self._folder, self.settings))
+                for _ in range(3 if groups else 2)
+            ]
+            for worker in workers:
                 status = worker.start()
                 assert status.status == status.Success, status.exception.message
-            self.host = starting.enter_context(Host(self.hub, self.learner, self.teller, self._every))
+            self.host = starting.enter_context(Host(self.hub, self.learner, self.teller, self._every, *readers))
             self._running = starting.pop_all()
         return self
 
@@ -169,6 +193,13 @@ class Stack:
         """What the table says in the end: (story, cause) of every incident."""
         newest = {row["IncidentId"]: row for row in sorted(self.table.rows, key=lambda row: int(row["Revision"]))}
         return {(row["GatewayName"].rpartition("-")[2].lower(), row["Cause"]) for row in newest.values()}
+
+
+def configured(name: str, seed: int) -> list[dict[str, Any]]:
+    """Return what Resource Manager has of a story's gateway: a connection to each of its peers."""
+    (story,) = (story for story in (*FAULTS, *HEALTHY) if story.__name__ == name)
+    told = story(Lab(seed))
+    return site_to_site(f"{told.gateway_id}-{name}", *sorted(truth.remote for truth in told.truths))
 
 
 def story_of(name: str, seed: int, ended: int) -> list[Delivery]:
