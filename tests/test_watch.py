@@ -29,12 +29,14 @@ from ikestream.inventory import Inventory
 from ikestream.lab import Lab, wrap
 from ikestream.lab.faults import phase_one_both_try, wrong_key_both_try
 from ikestream.lab.rehearsals import ends_without_a_reason, one_leg_goes_down
+from ikestream.replay import NO_INVENTORY
 from ikestream.times import SECOND
 from ikestream.watch import board
 from ikestream.watch import stream as module
 from ikestream.watch.picture import Picture, Standing
 from ikestream.watch.stream import Stream
-from tests.emulators.hub import KEY, LocalHub
+from tests.configured import of_story
+from tests.emulators.hub import KEY, LocalHub, Partition
 from tests.streams import GATEWAY
 from tests.test_command_line import ROOT, run
 
@@ -48,9 +50,9 @@ def moved(records: Sequence[Record], ended: int) -> list[Record]:
     return [replace(r, at=(r.at or 0) + shift) for r in records]
 
 
-def pictured(records: Sequence[Record], now: int = NOW, partition: str = "0", number: int = 0) -> Picture:
-    picture = Picture(Inventory(), now)
-    picture.learn([Delivery(partition, "0", number, now, wrap(records))], now)
+def pictured(records: Sequence[Record], inventory: Inventory = NO_INVENTORY) -> Picture:
+    picture = Picture(inventory, NOW)
+    picture.learn([Delivery("0", "0", 0, NOW, wrap(records))], NOW)
     return picture
 
 
@@ -110,6 +112,15 @@ def test_one_of_two_legs_is_degraded_and_the_leg_that_is_missing_counts() -> Non
     # What time alone changes is looked at again: nothing new has come, and the state is as it was.
     picture.conclude({"0": 0}, NOW + 400 * SECOND)
     assert [t.standing for t in picture.tunnels()] == [Standing.DEGRADED]
+
+
+def test_the_inventory_gives_tunnels_and_incidents_the_names_of_their_connections() -> None:
+    story = wrong_key_both_try(Lab(1))
+    picture = pictured(moved(story.records, NOW), of_story(story))
+    (outage,) = (r for r in picture.conclude({"0": 0}, NOW + 90 * SECOND) if r["Kind"] == "Outage")
+    assert (outage["ConnectionName"], picture.tunnels()[0].connection) == ("cn-0", "cn-0")
+    lines = drawn(picture, 80)
+    assert [line.split()[1] for line in lines if line.startswith(outage["RemoteIP"])] == ["cn-0"] * 2
 
 
 def test_strangers_are_no_tunnels() -> None:
@@ -288,6 +299,20 @@ def test_it_goes_on_where_it_was_when_the_hub_is_back(hub: LocalHub, monkeypatch
     assert reading.numbers == [("0", 0), ("0", 1), ("0", 2), ("1", 0)]
     assert reading.connected >= 2
     gc.collect()
+
+
+def test_a_partition_that_is_added_is_read_from_its_beginning(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSES", (0.1,))
+    monkeypatch.setattr(module, "EVERY", 0.3)
+    put(hub, "0", b"old")
+    with Reading(hub) as reading:
+        until(lambda: reading.heads, "the hub was not asked")
+        hub.hubs["vpn-logs"].append(Partition())
+        put(hub, "2", b"first", b"second")
+        until(lambda: len(reading.taken) == 2, "the new partition is not read")
+        assert reading.stream.trouble == ""
+    assert reading.numbers == [("2", 0), ("2", 1)]
+    assert "2" not in reading.stream.begun
 
 
 def test_two_readers_of_one_group_get_everything(hub: LocalHub) -> None:

@@ -34,8 +34,9 @@ BATCH = 300
 PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before the next attempt to connect; the last one counts for all that follow."""
 
-EVERY, SOON = 5.0, 1.0
-"""Seconds between two questions to the hub how far it is written: when all was read, and when not."""
+EVERY, SOON = 10.0, 1.0
+"""Seconds between two questions to the hub how far it is written, when all was read and when not. Each question is a
+connection for each partition: the SDK keeps none."""
 
 OWNED = "amqp:link:stolen"
 """What the service says to a reader without an owner level where there is one with it."""
@@ -52,6 +53,7 @@ class Stream:
     def __init__(self, hubs: Hubs, hub: str, consumer_group: str, since: int | None) -> None:
         """`since` in ms; None is now."""
         self._hubs, self._hub, self._group, self._since = hubs, hub, consumer_group, since
+        self._known: set[str] = set()
         self._taken: dict[str, int] = {}  # partition -> sequence number of the last event that was taken
         self.begun: dict[str, tuple[int, int]] = {}
         """Partition -> sequence number and time (ms) up to which nothing has to be read: it was there before."""
@@ -104,6 +106,9 @@ class Stream:
         """Read all partitions until something fails, or there are more of them. Raises what failed."""
         async with asyncio.timeout(PATIENCE):
             partitions = await client.get_partition_ids()
+            if self._known:  # whatever is in one that was not there before is new
+                self._taken |= {partition: -1 for partition in partitions if partition not in self._known}
+            self._known.update(partitions)
             await asyncio.gather(*(self._begin(client, partition) for partition in partitions))
         connected()
         # What the SDK's callbacks raise it swallows, and reads again: they only hand over.
