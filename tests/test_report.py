@@ -148,6 +148,47 @@ def test_lines_of_one_moment_are_drawn_in_the_order_of_the_exchange() -> None:
         assert [reach for _, reach in ladder.stages] == [Reach.DONE, Reach.FAILED, Reach.OPEN]
 
 
+STALLED = CASES / "NegotiationStalled"
+
+
+def test_an_answer_that_is_missing_stands_where_it_should_have_come() -> None:
+    # Before the close that follows from it; from the peer, because Azure asked last.
+    timed_out = next(found for found in ladders(STALLED / "auth-on-port-500-is-not-answered.log") if found.failed)
+    assert steps(timed_out)[2:] == [
+        (Way.TO_PEER, "IKE_AUTH", "AUTH, TSi 0.0.0.0/0, TSr 0.0.0.0/0, SA: 6 proposals", False),
+        (Way.PEER_SILENT, "IKE_AUTH", "no answer in the log", True),
+        (Way.LOCAL, "Closed", "Negotiation timed out (13805)", False),
+    ]
+    assert timed_out.end == "No answer: Negotiation timed out (13805)"
+
+
+def test_what_is_missing_after_an_answer_is_the_child() -> None:
+    answered = next(
+        found
+        for found in ladders(STALLED / "an-answer-on-4500-arrived-between.log")
+        if found.failed and found.steps[-1].way is not Way.LOCAL
+    )
+    assert steps(answered)[-2:] == [
+        (Way.TO_AZURE, "IKE_AUTH", "AUTH", False),
+        (Way.PEER_SILENT, "Child SA", "not agreed, for all the log says", True),
+    ]
+    assert [reach for _, reach in answered.stages] == [Reach.DONE, Reach.DONE, Reach.FAILED]
+
+
+def test_a_message_sent_again_is_one_message() -> None:
+    first = ladders(CASES / "IkePolicyMismatch" / "a-retransmission-is-no-attempt.log")
+    assert max(step.times for found in first for step in found.steps) == 2
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_a_ladder_that_failed_shows_where_and_one_that_did_not_shows_nothing(case: Case) -> None:
+    for found in ladders(case.log):
+        assert [step.failed for step in found.steps].count(True) == found.failed
+        assert not (found.failed and found.succeeded)
+        failed = [reach for _, reach in found.stages].count(Reach.FAILED)
+        assert failed == (found.failed and bool(found.stages))
+
+
 def test_no_line_is_lost_between_log_and_ladder() -> None:
     lines = [e.message for ladder in ladders(POLICY) for step in ladder.steps for e in step.lines]
     with formats.read([POLICY]) as saved:

@@ -23,10 +23,12 @@ MAX_PAGE = 4_600_000
 """Bytes that a page with five hundred incidents should stay below; what exchanges get of it is what the rest leaves."""
 INCIDENT = 8_500
 """Bytes of one incident with its commands and its tunnel's line in the timeline, without exchanges, as measured with the faults of the lab."""
+QUIET = 1_200
+"""Bytes of a tunnel without one."""
 MIN_DRAWN, MAX_DRAWN = 250_000, 3_000_000
 """Bytes of exchanges: many incidents get one or two each, one gets all it has."""
 
-_WAYS = {Way.TO_PEER: 0, Way.TO_AZURE: 1, Way.LOCAL: 2, Way.NOTHING: 3}
+_WAYS = {Way.TO_PEER: 0, Way.TO_AZURE: 1, Way.LOCAL: 2, Way.PEER_SILENT: 3, Way.AZURE_SILENT: 4}
 
 
 @dataclass(slots=True)
@@ -58,7 +60,7 @@ def build(rows: Sequence[Row], exchanges: Mapping[str, Sequence[Exchange]]) -> t
     keeps of those it has."""
     strings = Strings()
     commands = {row["IncidentId"]: _commands(row, strings) for row in rows}
-    chosen = _choose(rows, exchanges, strings)
+    chosen = _choose([row["IncidentId"] for row in rows], exchanges, strings)
     document = {
         "commands": {key: found for key, found in commands.items() if found},
         "exchanges": {key: found for key, found in chosen.items() if found},
@@ -81,19 +83,20 @@ def _commands(row: Row, strings: Strings) -> list[list[int]]:
 
 
 def _choose(
-    rows: Sequence[Row], exchanges: Mapping[str, Sequence[Exchange]], strings: Strings
+    incidents: Sequence[str], exchanges: Mapping[str, Sequence[Exchange]], strings: Strings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Take from each incident in turn, what the verdict quotes first, until the page is full; one each in any case."""
-    queues = [
-        (row["IncidentId"], sorted(exchanges.get(row["IncidentId"], ()), key=lambda e: (not e.quoted, not e.good)))
-        for row in rows
-    ]
+    """Take from each incident in turn, what the verdict quotes first, until the page is full; one each in any case.
+    Tunnels without an incident get what is left."""
+    quiet = [key for key in exchanges if key not in set(incidents)]
+    queues = [(key, sorted(exchanges[key], key=lambda e: (not e.quoted, not e.good))) for key in incidents]
+    first = len(incidents)
+    queues += [(key, list(exchanges[key])) for key in quiet]
     taken: dict[str, list[tuple[Exchange, dict[str, Any]]]] = {key: [] for key, _ in queues}
     before, own, turn = strings.size, 0, 0
-    room = min(max(MAX_PAGE - len(rows) * INCIDENT, MIN_DRAWN), MAX_DRAWN)
+    room = min(max(MAX_PAGE - first * INCIDENT - len(quiet) * QUIET, MIN_DRAWN), MAX_DRAWN)
     while any(len(queue) > turn for _, queue in queues):
-        for key, queue in queues:
-            if len(queue) > turn and (turn == 0 or own + strings.size - before < room):
+        for at, (key, queue) in enumerate(queues):
+            if len(queue) > turn and ((turn == 0 and at < first) or own + strings.size - before < room):
                 drawn = _exchange(queue[turn], strings)
                 own += len(orjson.dumps(drawn))
                 taken[key].append((queue[turn], drawn))
@@ -108,6 +111,7 @@ def _exchange(exchange: Exchange, strings: Strings) -> dict[str, Any]:
     ladder = exchange.ladder
     return {
         "session": strings.place("" if ladder.session.startswith("local:") else ladder.session),
+        "ends": [strings.place(ladder.local), strings.place(ladder.remote)],
         "at": ladder.start,
         "who": ladder.initiator.value,
         "spis": [strings.place(spi) for spi in ladder.spis],

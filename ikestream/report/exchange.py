@@ -15,7 +15,7 @@ from ikestream import codes, grammar
 from ikestream.events import Direction, IkeEvent, Kind, Proposal
 from ikestream.negotiation import REFUSALS, SAME_MOMENT, Initiator, Negotiation
 from ikestream.selectors import ranges
-from ikestream.status import Outcome, conclude
+from ikestream.status import TIMED_OUT, Outcome, conclude
 from ikestream.times import DAY, Times
 
 MAX_STEPS = 40
@@ -25,12 +25,13 @@ MAX_LABEL = 160
 
 
 class Way(StrEnum):
-    """Which way a message went. `NOTHING` is an answer that the log does not have."""
+    """Which way a message went. The last two are what should have come, and is not in the log."""
 
     TO_PEER = "to the peer"
     TO_AZURE = "to Azure"
     LOCAL = "at Azure"
-    NOTHING = "no answer"
+    PEER_SILENT = "nothing from the peer"
+    AZURE_SILENT = "nothing from Azure"
 
 
 class Reach(StrEnum):
@@ -71,6 +72,8 @@ class Ladder:
     """One attempt: its messages in order, how far it came, and in one sentence how it ended. Times are ms."""
 
     session: str
+    local: str
+    remote: str
     start: int
     initiator: Initiator
     spis: tuple[str, str]
@@ -91,20 +94,23 @@ def draw(negotiation: Negotiation, times: Times) -> Ladder:
     steps: list[Step] = []
     for event in _in_order(n.events):
         _place(event, n, steps)
-    if why is not None:
-        at_fault = next((step for step in steps if why in step.lines), None)
-        if at_fault is not None:
-            at_fault.failed = True
-    last = next((step for step in reversed(steps) if step.way in (Way.TO_PEER, Way.TO_AZURE)), None)
-    if outcome is Outcome.UNANSWERED or (failed and why is None):
-        asked = last is not None and last.way is Way.TO_PEER
-        says = "no answer in the log" if asked else "nothing more in the log"
-        steps.append(Step(Way.NOTHING, n.end, last.name if last is not None else "", [says], failed=True))
-    left_out = max(len(steps) - MAX_STEPS, 0)
-    if left_out:  # how it began and how it ended say most
-        steps = steps[: MAX_STEPS // 2] + steps[-MAX_STEPS // 2 :]
+    at_fault = next((step for step in steps if why in step.lines), None) if why is not None else None
+    waited = why is not None and why.code in TIMED_OUT and any(step.way is not Way.LOCAL for step in steps)
+    if failed and (outcome is Outcome.UNANSWERED or at_fault is None or waited):
+        _miss(n, steps)
+    elif at_fault is not None:
+        at_fault.failed = True
+    kept = [
+        step
+        for at, step in enumerate(steps)
+        if at < MAX_STEPS // 2
+        or at >= len(steps) - MAX_STEPS // 2
+        or step.failed  # the beginning, the end, and the fault
+    ]
     return Ladder(
         session=n.session,
+        local=n.local,
+        remote=n.remote,
         start=n.start,
         initiator=n.initiator,
         spis=n.spis,
@@ -112,9 +118,28 @@ def draw(negotiation: Negotiation, times: Times) -> Ladder:
         end=_end(n, outcome, why),
         succeeded=outcome is Outcome.SUCCEEDED,
         failed=failed,
-        steps=tuple(steps),
-        left_out=left_out,
+        steps=tuple(kept),
+        left_out=len(steps) - len(kept),
     )
+
+
+def _miss(n: Negotiation, steps: list[Step]) -> None:
+    """Put what should have come after the last message; a close that follows is its consequence."""
+    place = max((at for at, step in enumerate(steps) if step.way in (Way.TO_PEER, Way.TO_AZURE)), default=-1)
+    last = steps[place] if place >= 0 else None
+    if n.initiator is Initiator.PEER and Kind.RESPONDER_SPI in n.kinds and Kind.AUTH_RECEIVED not in n.kinds:
+        missing = Step(Way.PEER_SILENT, n.end, "IKE_AUTH", ["never came, for all the log says"])
+        place = len(steps) - 1  # Azure answered: its own SPI is the last that happened
+    elif last is not None and last.way is Way.TO_AZURE and Kind.AUTH_RECEIVED in n.kinds:
+        missing = Step(Way.PEER_SILENT, n.end, "Child SA", ["not agreed, for all the log says"])
+    elif last is not None and last.way is Way.TO_AZURE and n.initiator is Initiator.AZURE:
+        missing = Step(Way.AZURE_SILENT, n.end, "IKE_AUTH", ["nothing more of Azure in the log"])
+    elif last is not None and last.way is Way.TO_AZURE:
+        missing = Step(Way.AZURE_SILENT, n.end, last.name, ["no answer of Azure in the log"])
+    else:
+        missing = Step(Way.PEER_SILENT, n.end, last.name if last is not None else "", ["no answer in the log"])
+    missing.failed = True
+    steps.insert(place + 1, missing)
 
 
 def _why(n: Negotiation) -> IkeEvent | None:
@@ -299,6 +324,8 @@ def _end(n: Negotiation, outcome: Outcome, why: IkeEvent | None) -> str:
         return "Agreed"
     if outcome is Outcome.UNANSWERED:
         return "No answer in the log" if n.initiator is not Initiator.PEER else "The peer did not go on"
+    if why is not None and why.code in TIMED_OUT:
+        return f"No answer: {_code(why)}"
     if why is not None:
         who = {Kind.NOTIFY_RECEIVED: "The peer refused: ", Kind.NOTIFY_SENT: "Azure refused: "}.get(why.kind, "Ended: ")
         return who + (_clip(why.name or why.text) if why.kind in _NOTIFY else _code(why))

@@ -33,6 +33,9 @@ MAX_ATTEMPTS = 3
 """Of one session: a SESSION_ID may live on over the rekeys of days."""
 MAX_LINES = 200_000
 """Fetched in all."""
+MAX_QUIET = 600
+"""Tunnels without an outage that show their newest exchanges, and how many of them."""
+MAX_QUIET_SESSIONS = 3
 REACH = MINUTE
 """How far from an incident an attempt that belongs to it may lie."""
 
@@ -53,16 +56,27 @@ class Exchange:
     good: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A tunnel that no outage is told of; `key` names its exchanges."""
+
+    key: str
+    site: Site
+    track: Track
+
+
 @dataclass(slots=True)
 class Account:
     """Everything a report shows. `start` and `end` are the first and the last record's time in ms, None without a clock.
 
-    `exchanges` are by incident id, newest first. `left_out` incidents are not among the rows.
+    `exchanges` are by incident id, or by the key of a quiet tunnel, newest first. `left_out` incidents are not among the
+    rows.
     """
 
     rows: list[Row] = field(default_factory=list)
     exchanges: dict[str, list[Exchange]] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
+    quiet: list[Quiet] = field(default_factory=list)
     start: int | None = None
     end: int | None = None
     left_out: int = 0
@@ -96,7 +110,21 @@ def gather(
     for row in account.rows:
         track, times = tracks.get((row["GatewayId"].lower(), row["RemoteIP"]), (None, LIVE))
         account.exchanges[row["IncidentId"]] = list(_exchanges(row, track, fetched, times))
+    _quiet(account, tracks)
     return account
+
+
+def _quiet(account: Account, tracks: dict[Key, tuple[Track, Times]]) -> None:
+    told = {(row["GatewayId"].lower(), row["RemoteIP"]) for row in account.rows if row["Kind"] == "Outage"}
+    for site in account.sites:
+        for track in site.tracks:
+            if (site.key, track.remote) in told or len(account.quiet) == MAX_QUIET:
+                continue
+            key = f"t{len(account.quiet)}"
+            _, times = tracks[site.key, track.remote]
+            newest = sorted((n for n, _ in track.negotiations), key=lambda n: (n.start, n.session))
+            account.exchanges[key] = [Exchange(draw(n, times)) for n in reversed(newest[-MAX_QUIET_SESSIONS:])]
+            account.quiet.append(Quiet(key, site, track))
 
 
 def _watch(records: Iterable[Record], account: Account) -> Iterator[Record]:
@@ -109,7 +137,8 @@ def _watch(records: Iterable[Record], account: Account) -> Iterator[Record]:
 def _choose(rows: Iterable[Row]) -> list[Row]:
     told = [row for row in rows if row["Resolution"] not in ("Withdrawn", "Merged")]
     told.sort(key=lambda row: row["FirstSeen"] or "", reverse=True)
-    told.sort(key=lambda row: (row["Kind"] != "Outage", row["State"] != "Open"))
+    # What is down comes first, and a gateway before its tunnels.
+    told.sort(key=lambda row: (row["Kind"] != "Outage", row["State"] != "Open", row["Scope"] != "Gateway"))
     return told
 
 

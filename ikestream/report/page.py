@@ -28,7 +28,7 @@ from ikestream.offers import Phase, compare, parameters
 from ikestream.remedy import note_of
 from ikestream.replay import Tally
 from ikestream.report.data import build, divide, script_safe, visible
-from ikestream.report.gather import Account
+from ikestream.report.gather import Account, Quiet
 from ikestream.report.lanes import Lane, Site, Track
 from ikestream.report.scale import Scale, scale
 from ikestream.status import State
@@ -38,6 +38,7 @@ MANY_ALIKE = 8
 """Advisories of one kind that are only for the record are listed, not told one by one, from here on."""
 OPEN_AT_FIRST = 1
 MAX_NOTES = 8
+MAX_RELATED = 30
 
 _PHASES = {
     "IkeEncryption": Phase.IKE, "IkeIntegrity": Phase.IKE, "DhGroup": Phase.IKE,
@@ -63,6 +64,7 @@ def render(account: Account, tally: Tally, problems: Sequence[Problem] = ()) -> 
     style, script = _source("page.css"), _source("page.js")
     span = None if account.start is None or account.end is None else scale(account.start, account.end)
     outages = [row for row in told if row["Kind"] == "Outage"]
+    names = {row["IncidentId"]: f"{_ends(row)}: {_title(row)}" for row in told}
     page = _environment().get_template("page.html")
     return page.render(
         style=Markup(style),  # noqa: S704 - our own file
@@ -79,9 +81,10 @@ def render(account: Account, tally: Tally, problems: Sequence[Problem] = ()) -> 
         down=sum(row["State"] == "Open" for row in outages),
         over=sum(row["State"] != "Open" for row in outages),
         advisories=sum(row["Kind"] == "Advisory" for row in account.rows),
-        outages=[_incident(row, account, drawn, at) for at, row in enumerate(outages)],
-        advised=[_incident(row, account, drawn, -1) for row in told if row["Kind"] == "Advisory"],
+        outages=[_incident(row, account, drawn, names, at) for at, row in enumerate(outages)],
+        advised=[_incident(row, account, drawn, names, -1) for row in told if row["Kind"] == "Advisory"],
         asides=asides,
+        quiet=[_quiet(quiet) for quiet in account.quiet],
         left_out=account.left_out,
         causes=sorted(Counter(row["Cause"] for row in told).items()),
         names=sorted({_ends(row) for row in told}),
@@ -175,7 +178,7 @@ def _state(row: Row) -> tuple[str, str]:
     )
 
 
-def _incident(row: Row, account: Account, drawn: dict[str, int], place: int) -> dict[str, Any]:
+def _incident(row: Row, account: Account, drawn: dict[str, int], names: dict[str, str], place: int) -> dict[str, Any]:
     key = row["IncidentId"]
     state, says = _state(row)
     end = row["ResolvedAt"]
@@ -198,14 +201,13 @@ def _incident(row: Row, account: Account, drawn: dict[str, int], place: int) -> 
         "search": " ".join(filter(None, (_ends(row), row["GatewayName"], row["RemoteIP"]))).lower(),
         "mismatch": _mismatch(row),
         "offers": _offers(row),
-        "local": next((leg["LocalIP"] for leg in row["Legs"] or () if leg["LocalIP"]), ""),
         "fix": [_labelled(line) for line in (row["Fix"] or "").split("\n") if line],
         "note": note_of(row) if outage and row["Cause"] in set(Cause) else "",
         "evidence": _evidence(row),
         "drawn": drawn.get(key, 0),
         "exchanges": len(account.exchanges.get(key, ())),
         "opened": 0 <= place < OPEN_AT_FIRST,
-        "related": [r for r in row["RelatedIncidents"] or () if r in account.exchanges],
+        "related": [(r, names[r]) for r in row["RelatedIncidents"] or () if r in names][:MAX_RELATED],
     }
 
 
@@ -291,6 +293,20 @@ def _asides(rows: Sequence[Row]) -> tuple[list[dict[str, Any]], list[Row]]:
         asides.append({"cause": cause, "title": _title(own[0]), "fix": own[0]["Fix"].split("\n"), "items": items})
     aside = {row["IncidentId"] for row in record if row["Cause"] in listed}
     return asides, [row for row in rows if row["IncidentId"] not in aside]
+
+
+def _quiet(quiet: Quiet) -> dict[str, Any]:
+    track, site = quiet.track, quiet.site
+    newest = [lane.spells[-1] for lane in track.lanes if lane.spells and lane.spells[-1].state is track.state]
+    since = max((spell.start for spell in newest), default=None)
+    ends = f"{site.name} to {track.remote}"
+    return {
+        "key": quiet.key,
+        "who": f"{track.connection}: {ends}" if track.connection else ends,
+        "search": f"{track.connection} {ends}".lower(),
+        "state": track.state.value,
+        "since": "" if since is None else moment(since),
+    }
 
 
 def _site(site: Site, rows: Sequence[Row], span: Scale, until: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Scale:
     def ticks(self) -> list[tuple[int, str]]:
         """Return (instant, text) for each tick: the time of day, or the day where it begins."""
         span = self.end - self.start
-        step = next((s for s in _STEPS if span / s <= _TICKS), span // _TICKS or 1)
+        step = next((s for s in _STEPS if span / s <= _TICKS), -(-span // _TICKS // DAY) * DAY)
         first = -(-self.start // step) * step
         return [(at, label(at, step)) for at in range(first, self.end + 1, step)]
 
@@ -47,7 +47,7 @@ def label(at: int, step: int) -> str:
     """Return what stands at a tick."""
     text = iso(at)
     if at % DAY == 0:
-        return text[5:10]
+        return text[5:10] if step <= _STEPS[-1] else text[:7]
     return text[11:19] if step < MINUTE else text[11:16]
 
 

@@ -77,8 +77,7 @@
   }
 
   function command([side, tool, line, effect, undo, assumed]) {
-    const reads = effect.startsWith("None");
-    const says = effect.replace(/^None; */, "");
+    const reads = effect.startsWith("None; "), says = effect.replace(/^None; /, "");
     const facts = make("dl");
     for (const [name, value] of [["Assumed", assumed], ["Undo", undo === "Not needed." ? "" : undo]]) {
       if (value) facts.append(make("dt", {}, name), make("dd", {}, value));
@@ -98,7 +97,8 @@
   function exchanges(place) {
     const all = data.exchanges[place.dataset.key] ?? [];
     const first = all.findIndex((exchange) => exchange.bad);
-    place.replaceChildren(...all.map((exchange, at) => {
+    if (!all.length) place.append(make("p", { class: "hint" }, "No exchange of this tunnel is kept here: the log has none, or the page is full."));
+    else place.replaceChildren(...all.map((exchange, at) => {
       const when = timed ? `${new Date(exchange.at).toISOString().slice(0, 10)} ${clock(exchange.at).slice(0, 8)}` : `attempt ${all.length - at}`;
       const who = { Azure: "Azure begins", Peer: "the peer begins", Unknown: "who began is not known" }[exchange.who];
       const summary = make("summary", {}, make("b", {}, when), make("span", {}, exchange.last ? `last good one, ${who}` : who),
@@ -111,13 +111,13 @@
           make("li", { class: reach.split(" ")[0] }, STAGE[reach] + name, make("span", { class: "hint" }, reach === "done" ? "" : ` ${reach}`)))));
         if (!exchange.stages.length) inner.firstChild.remove();
         const ladder = make("div", { class: "frame" }), raw = make("pre", { class: "raw", tabindex: "0", "aria-live": "polite", "aria-label": "The log lines of the chosen message" });
-        inner.append(ladder, make("p", { class: "hint" }, "The log lines of a message: point at it, or reach it with Tab. Lines of one moment stand in the order of the exchange."), raw);
+        inner.append(ladder, raw);
         let width = 0;
         const redraw = () => {
           const room = Math.floor(ladder.clientWidth);
           if (!room || room === width) return;
           width = room;
-          ladder.replaceChildren(draw_ladder(exchange, width, place.dataset, raw));
+          ladder.replaceChildren(draw_ladder(exchange, width, raw));
         };
         new ResizeObserver(redraw).observe(ladder);
         redraw();
@@ -126,7 +126,7 @@
       drawn.draw = draw;
       return drawn;
     }));
-    for (const drawn of place.children) drawn.draw();
+    for (const drawn of place.children) drawn.draw?.();
   }
 
   function lines_of(step) {
@@ -136,37 +136,36 @@
     return lines.length ? lines.join("\n") : "No line of the log: that is the point.";
   }
 
-  function draw_ladder(exchange, width, ends, raw) {
+  function draw_ladder(exchange, width, raw) {
     const narrow = width < 520, left = narrow ? 14 : 118, right = width - 14, middle = (left + right) / 2;
     const fit = (label, room, size = 6.3) => label.length * size <= room ? label : label.slice(0, Math.max(Math.floor(room / size) - 1, 1)) + "…";
     const svg = make("svg", { class: "ladder", role: "group", "aria-label": `Exchange between Azure and peer: ${text(exchange.end)}` });
     const steps = make("g"), half = (right - left) / 2 - 8;
     svg.append(make("text", { class: "end", x: left, y: 14 }, fit("Azure", half)), make("text", { class: "end", x: right, y: 14, "text-anchor": "end" }, fit("Peer", half)),
-      make("text", { class: "soft", x: left, y: 30 }, fit(ends.local, half)), make("text", { class: "soft", x: right, y: 30, "text-anchor": "end" }, fit(ends.remote, half)));
+      make("text", { class: "soft", x: left, y: 30 }, fit(text(exchange.ends[0]), half)), make("text", { class: "soft", x: right, y: 30, "text-anchor": "end" }, fit(text(exchange.ends[1]), half)));
     let y = 40, shown;
     const groups = exchange.steps.map((step) => {
       const [way, offset, , , times, failed] = step, name = text(step[2]), says = text(step[3]);
       const when = timed ? clock(exchange.at + offset) : "";
-      const above = narrow && timed && way !== 3, height = way === 2 ? 40 + (above ? 14 : 0) : 54 + (above ? 14 : 0);
-      const from = way === 1 ? right : left, to = way === 1 ? left : right, sign = to > from ? 1 : -1;
-      const arrow_name = [name, times > 1 ? `× ${times}` : "", failed ? (way === 3 ? "" : "✕ failed here") : ""].filter(Boolean).join("  ");
-      const label = `${when} ${["Azure to peer", "Peer to Azure", "At Azure", "Missing"][way]}: ${name} ${says}${failed ? ", failed here" : ""}`.trim();
+      const above = narrow && timed && way < 3, height = way === 2 ? 40 + (above ? 14 : 0) : 54 + (above ? 14 : 0);
+      const theirs = way === 1 || way === 3, from = theirs ? right : left, to = theirs ? left : right, sign = to > from ? 1 : -1;
+      const arrow_name = [name, times > 1 ? `× ${times}` : "", failed ? (way > 2 ? "" : "✕ failed here") : ""].filter(Boolean).join("  ");
+      const label = `${when} ${["Azure to peer", "Peer to Azure", "At Azure", "Missing, peer to Azure", "Missing, Azure to peer"][way]}: ${name} ${says}${failed ? ", failed here" : ""}`.trim();
       const group = make("g", { class: failed ? "step failed" : "step", tabindex: "0", role: "img", "aria-label": label });
       group.append(make("title", {}, lines_of(step)), make("rect", { class: "hit", x: 0, y, width, height, rx: 4 }));
       const base = y + (above ? 14 : 0);
-      if (when && way !== 3) group.append(make("text", { class: "time", x: narrow ? left + 6 : 0, y: narrow ? y + 12 : base + (way === 2 ? 24 : 30) }, when));
+      if (when && way < 3) group.append(make("text", { class: "time", x: narrow ? left + 6 : 0, y: narrow ? y + 12 : base + (way === 2 ? 24 : 30) }, when));
       if (way === 2) {
         const box = Math.min(right - left - 20, narrow ? right : 460);
         group.append(make("rect", { class: "note", x: left - 5, y: base + 7, width: box, height: 26, rx: 4 }),
           make("text", { class: "says", x: left + 5, y: base + 24 }, fit([failed ? "✕" : "", name.startsWith("IKE_") ? "Azure" : name, says].filter(Boolean).join(": ").replace("✕: ", "✕ "), box - 16)));
       } else {
-        const at = base + 27, stop = way === 3 ? middle : to;
-        // A missing answer comes from the other end than the last message, and gets half-way.
-        const begin = way === 3 ? (last_sent(exchange, step) === 0 ? right : left) : from, turned = way === 3 ? Math.sign(stop - begin) : sign;
+        // What is missing gets half-way, for all that is known.
+        const at = base + 27, missing = way > 2, stop = missing ? middle : to;
         group.append(make("text", { class: "name", x: middle, y: at - 7, "text-anchor": "middle" }, fit(arrow_name, right - left - 30, 7)),
-          make("line", { class: way === 3 ? "arrow missing" : "arrow", x1: begin, x2: stop - turned * (way === 3 ? 12 : 6), y1: at, y2: at }));
-        if (way === 3) {
-          const x = stop - turned * 6;
+          make("line", { class: missing ? "arrow missing" : "arrow", x1: from, x2: stop - sign * (missing ? 12 : 6), y1: at, y2: at }));
+        if (missing) {
+          const x = stop - sign * 6;
           group.append(make("path", { class: "cross", d: `M${x - 5} ${at - 5}L${x + 5} ${at + 5}M${x - 5} ${at + 5}L${x + 5} ${at - 5}` }));
         } else {
           group.append(make("path", { class: "tip", d: `M${to} ${at}l${-sign * 9} -4.5v9z` }));
@@ -196,16 +195,11 @@
     return svg;
   }
 
-  function last_sent(exchange, step) {
-    const before = exchange.steps.slice(0, exchange.steps.indexOf(step)).filter((other) => other[0] < 2);
-    return before.length ? before[before.length - 1][0] : 0;
-  }
-
   function fill(incident) {
     for (const place of incident.querySelectorAll(".commands:not([data-drawn])")) commands(place);
     for (const place of incident.querySelectorAll(".exchanges:empty")) exchanges(place);
   }
-  const incidents = [...document.querySelectorAll(".incident")];
+  const incidents = [...document.querySelectorAll(".card")];
   for (const incident of incidents) {
     const details = incident.firstElementChild;
     details.addEventListener("toggle", () => { if (details.open) fill(incident); });
@@ -256,12 +250,12 @@
         if (drawn.tagName === "rect") drawn.setAttribute("width", place(b) - place(a) + "%");
       }
     }
-    const step = 1000 * (STEPS.find((seconds) => (end - start) / seconds / 1000 <= 7) ?? (end - start) / 7000);
+    const step = 1000 * (STEPS.find((seconds) => (end - start) / seconds / 1000 <= 7) ?? Math.ceil((end - start) / 604800000) * 86400);
     const ticks = [];
     for (let at = Math.ceil(start / step) * step; at <= end; at += step) {
       const day = at % 86400000 === 0, iso = new Date(at).toISOString();
       ticks.push(make("g", {}, make("line", { x1: place(at) + "%", x2: place(at) + "%", y1: 14, y2: 20 }),
-        make("text", { x: place(at) + "%", y: 11 }, day ? iso.slice(5, 10) : iso.slice(11, step < 60000 ? 19 : 16))));
+        make("text", { x: place(at) + "%", y: 11 }, day ? (step > 2419200000 ? iso.slice(0, 7) : iso.slice(5, 10)) : iso.slice(11, step < 60000 ? 19 : 16))));
     }
     $("axis").replaceChildren(...ticks);
   }
@@ -277,7 +271,7 @@
   /* --- links to incidents, print ----------------------------------------------------------------------------- */
   function follow() {
     const target = location.hash.length > 1 ? $(location.hash.slice(1)) : null;
-    if (!target?.classList.contains("incident")) return;
+    if (!target?.classList.contains("card")) return;
     target.hidden = false;
     target.firstElementChild.open = true;
     target.scrollIntoView();
