@@ -24,6 +24,7 @@ from ikestream.events import Record
 from ikestream.hubs import Failed, Hubs, add_sign_in, read_connection_string
 from ikestream.lab import wrap
 from ikestream.terminal import Screen, plain
+from ikestream.times import SECOND, TICK
 
 OK, UNREADABLE = 0, 2
 
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
             return OK
         name = _choose(options)
         rehearsal, number = REHEARSALS[name], int(time.time())
-        duration = rehearsal.after + DURATION if options.duration is None else options.duration
+        duration = _duration(rehearsal, options)
         failing, mending = (list(bodies(part)) for part in script(name, number, now=number * 1000, back=duration))
         if options.output:
             _write(options.output, [*failing, *mending])
@@ -134,6 +135,15 @@ def _choose(options: argparse.Namespace) -> str:
             raise Failed("--wait waits for what was sent: leave out --output")
         arrival.check(options.workspace, options.log_endpoint)
     return chosen
+
+
+def _duration(rehearsal: Rehearsal, options: argparse.Namespace) -> int:
+    """Return the seconds until it is over. Raises `Failed` if the row that is waited for would never come."""
+    if options.duration is None:
+        return rehearsal.after + DURATION
+    if options.wait and options.duration + TICK // SECOND < rehearsal.after and rehearsal.back is not Back.NOTHING:
+        raise Failed(f"--duration {options.duration} ends it before it is told, which takes {rehearsal.after} s")
+    return int(options.duration)
 
 
 def _write(file: str, lines: Sequence[bytes]) -> None:
