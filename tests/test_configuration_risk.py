@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -14,12 +15,13 @@ from ikestream.batch import learn
 from ikestream.estate import Estate
 from ikestream.incident import Row
 from ikestream.inventory import Connection, Inventory, Mode
-from ikestream.inventory.connections import Pair
+from ikestream.inventory.connections import Pair, Same
 from ikestream.lab import PROMPT, Lab, post
 from ikestream.lab.ends import Azure, Peer, Side
 from ikestream.lab.exchange import Exchange
 from ikestream.lab.policy import Policy, default_policy, one_of_each
 from ikestream.lab.site import Site
+from ikestream.rules.configuration_risk import _neighbours
 from ikestream.times import DAY, HOUR, MINUTE
 from ikestream.timestamps import iso
 from tests.configured import OTHER, STRONG, connection, inventory, lab, rows
@@ -152,6 +154,45 @@ def test_overlapping_prefixes(own: dict[str, Any], other: dict[str, Any], shared
         shown = "\n".join(c["Command"] for c in row["FixCommands"])
         assert "-g rg-sites -n lng-other" in shown
         assert f"-g rg-sites -n lng-{site.peer.address}" in shown
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whose_prefixes_overlap_is_found_in_one_pass_as_if_each_pair_were_compared(seed: int) -> None:
+    random = Random(seed)
+    bench = lab()
+    site = working(bench)
+
+    def prefix() -> str:
+        length = random.choice((0, 8, 16, 20, 24, 32))
+        if length == 32:
+            return "10.2.255.255/32"  # the last of whatever holds it
+        return str(ip_network(f"10.{random.randint(0, 3)}.{random.randint(0, 255)}.0/{length}", strict=False))
+
+    connections = [
+        neighbour(bench, site, id=f"/cn-{n}", prefixes=tuple(prefix() for _ in range(random.randint(0, 3))))
+        for n in range(8)
+    ]
+    (known,) = inventory(bench, (0, connections)).gateways.values()
+
+    pairs = {(key, v.connection.id) for key, found in _neighbours(Same(known)).items() for v in found}
+    networks = {c.id: [n for n in map(ip_network, c.prefixes) if n.prefixlen] for c in connections}
+    assert pairs == {
+        (one, two)
+        for one in networks
+        for two in networks
+        if one != two and any(a.overlaps(b) for a in networks[one] for b in networks[two])
+    }
+
+
+def test_a_hundred_that_share_a_prefix_are_each_told_and_name_a_few() -> None:
+    bench = lab()
+    site = working(bench)
+    site.run(HOUR)
+    others = [neighbour(bench, site, id=f"/cn-{n}", name=f"cn-{n}", prefixes=("10.9.0.0/16",)) for n in range(100)]
+    known = inventory(bench, (0, [connection(bench, site, prefixes=("10.9.0.0/16",)), *others]))
+
+    (row,) = risks(bench, known)
+    assert row["Summary"].count("is also behind connection") == 4
 
 
 def test_a_prefix_on_both_sides_of_one_connection() -> None:

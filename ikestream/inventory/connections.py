@@ -7,9 +7,10 @@ changed. A key is in none of this: no field could hold one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from ikestream.events import Proposal
 from ikestream.times import EXPECTED_LEG_AGE
@@ -143,10 +144,10 @@ class Connections:
         """
         if not self.versions:
             return None
-        own = [v for v in self.versions if v.connection.remote == remote]
+        index = _index(Same(self))
+        own: Sequence[Version] = index.to.get(remote, ())
         if not own and called:
-            named = [v for v in self.current if v.connection.fqdn and not v.connection.remote]
-            own = named if len(named) == 1 else []
+            own = index.named if len(index.named) == 1 else ()
         if at is not None:  # before it was first read it was as it was read first
             own = [v for v in own if v.since <= at] or sorted(own, key=lambda v: v.since)[:1]
         return max(own, key=lambda v: (v.until is None, v.since, v.connection.identity), default=None)
@@ -155,10 +156,9 @@ class Connections:
         """Return when a connection to `remote` went, oldest first; () if none did, or if that cannot be known."""
         if self.gateway is None:
             return ()
-        own = [v for v in self.versions if v.connection.remote == remote]
-        if (
-            not own
-        ):  # it was gone when the gateway was first read, or is that of a connection that Azure looks up by name
+        own = _index(Same(self)).to.get(remote, ())
+        if not own:
+            # It was gone when the gateway was first read, or is that of a connection that Azure looks up by name.
             named = any(not v.connection.remote for v in self.current)
             return (Ended(self.since),) if self.since and not named else ()
         found = []
@@ -166,7 +166,7 @@ class Connections:
             at = v.until
             if at is None or any(o.since <= at and (o.until is None or o.until > at) for o in own):
                 continue
-            heirs = [o for o in self.versions if o.connection.identity == v.connection.identity and o.since == at]
+            heirs = [o for o in self.same(v.connection) if o.connection.link == v.connection.link and o.since == at]
             if heirs and not (heirs[0].connection.remote or heirs[0].connection.fqdn):
                 continue  # it is there, and to whom may not be read any more
             found.append(Ended(at, v, heirs[0].connection if heirs else None))
@@ -174,13 +174,17 @@ class Connections:
 
     def first_had(self, remote: str) -> int | None:
         """Return since when there has been a connection to `remote` (0: nobody knows), None if there never was one."""
-        return min((v.since for v in self.versions if v.connection.remote == remote), default=None)
+        return min((v.since for v in _index(Same(self)).to.get(remote, ())), default=None)
+
+    def same(self, connection: Connection) -> tuple[Version, ...]:
+        """Return what the connection and all its links are and were, oldest first by link."""
+        return _index(Same(self)).ids.get(connection.id.lower(), ())
 
     def before(self, version: Version) -> Iterator[Version]:
         """Yield what the same connection was before, newest first."""
         older = [
             v
-            for v in self.versions
+            for v in self.same(version.connection)
             if v.connection.identity == version.connection.identity and v.until is not None and v.until <= version.since
         ]
         yield from sorted(older, key=lambda v: (v.until or 0, v.since), reverse=True)
@@ -191,19 +195,60 @@ class Connections:
         version = self.of(remote, called=True)
         if version is None or version.until is not None:
             return ()
-        own = version.connection
-        found = [
-            c
-            for c in (v.connection for v in self.current)
-            if c.identity != own.identity or c.remote != own.remote
-            if c.remote and (c.id.lower() == own.id.lower() or c.remote in own.also or own.remote in c.also)
-        ]
+        own, index = version.connection, _index(Same(self))
+        near = [*self.same(own), *index.also.get(own.remote, ())]
+        near += [v for address in own.also for v in index.to.get(address, ())]
+        found = {v.connection for v in near if v.until is None and v.connection.remote not in ("", own.remote)}
         return tuple(sorted(found, key=lambda c: (c.identity, c.remote)))
 
     def inside(self, address: str) -> Connection | None:
         """Return the connection whose peer has this BGP address, if it is one only."""
         found = [v.connection for v in self.current if address in v.connection.bgp_addresses]
         return found[0] if len({c.remote for c in found}) == 1 and found[0].remote else None
+
+
+class Same:
+    """A gateway's connections by which object they are, not by what they hold: a key for what is worked out of them once."""
+
+    __slots__ = ("it",)
+
+    def __init__(self, it: Connections) -> None:
+        self.it = it
+
+    def __hash__(self) -> int:
+        return id(self.it)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.it is self.it
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The versions where they are looked for: a gateway of Virtual WAN may have a thousand."""
+
+    to: Mapping[str, tuple[Version, ...]]  # by the peer's address
+    ids: Mapping[str, tuple[Version, ...]]  # by resource id in lower case
+    also: Mapping[str, tuple[Version, ...]]  # by what a tag says are other addresses of the site
+    named: tuple[Version, ...]  # those of now whose address Azure looks up
+
+
+MOST_INDEXED = 256
+"""Gateways; what is worked out of a larger estate is worked out again."""
+
+
+@lru_cache(MOST_INDEXED)
+def _index(same: Same) -> _Index:
+    to: dict[str, list[Version]] = {}
+    ids: dict[str, list[Version]] = {}
+    also: dict[str, list[Version]] = {}
+    for v in same.it.versions:
+        to.setdefault(v.connection.remote, []).append(v)
+        ids.setdefault(v.connection.id.lower(), []).append(v)
+        for address in v.connection.also:
+            also.setdefault(address, []).append(v)
+    named = tuple(v for v in to.get("", ()) if v.until is None and v.connection.fqdn)
+    to_, ids_, also_ = ({key: tuple(versions) for key, versions in part.items()} for part in (to, ids, also))
+    return _Index(to_, ids_, also_, named)
 
 
 NOTHING = Connections()

@@ -17,6 +17,7 @@ from ikestream.advice import Advice, Impact, Outlook
 from ikestream.events import Kind, Proposal, Selector
 from ikestream.finding import ActionOn, Advisory, Confidence, Finding, Risk, Severity
 from ikestream.inventory import Connection, Version
+from ikestream.inventory.connections import MOST_INDEXED, Same
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.offers import Phase, compare
 from ikestream.rules.connection_silent import SILENT
@@ -49,7 +50,7 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
         return
     own = [
         v
-        for v in outlook.connections.versions
+        for v in outlook.connections.same(version.connection)
         if v.connection.identity == version.connection.identity and v.connection.remote == version.connection.remote
     ]
     found: list[_Danger] = []
@@ -83,17 +84,42 @@ def _overlaps(outlook: Outlook, own: list[Version], up: int) -> Iterator[_Danger
 
     With BGP on both it is that of the routes, and two connections to one site are how it is meant.
     """
-    others: dict[tuple[str, str], list[Version]] = {}
-    for v in outlook.connections.versions:
-        if v.connection.id.lower() != own[0].connection.id.lower():
-            others.setdefault(v.connection.identity, []).append(v)
-    for versions in others.values():
-        for other in versions:
-            during = [v for v in (_clip(v, other) for v in own) if v is not None]
-            for start, end, told in _times(during, up, partial(_shared, other.connection)):
-                yield _Danger(Risk.OVERLAP, told, start, end, other.connection)
+    for other in _neighbours(Same(outlook.connections)).get(own[0].connection.id.lower(), ()):
+        during = [v for v in (_clip(v, other) for v in own) if v is not None]
+        for start, end, told in _times(during, up, partial(_shared, other.connection)):
+            yield _Danger(Risk.OVERLAP, told, start, end, other.connection)
     for start, end, told in _times(own, up, _both_sides):
         yield _Danger(Risk.OVERLAP, told, start, end)
+
+
+MOST_NEIGHBOURS = 16
+"""Connections that are compared with one: where more have its prefixes, these say it."""
+
+
+@lru_cache(MOST_INDEXED)
+def _neighbours(same: Same) -> dict[str, tuple[Version, ...]]:
+    """Return by resource id which versions of others have a prefix in common with it, at whatever time: one pass over all
+    prefixes in order, because there may be thousands and each look at a tunnel asks."""
+    ranges = [
+        (n.version, int(n.network_address), int(n.broadcast_address), i)
+        for i, v in enumerate(same.it.versions)
+        for n in map(ip_network, _behind(v.connection))
+        if n.prefixlen
+    ]
+    versions = same.it.versions
+    ids = [v.connection.id.lower() for v in versions]
+    found: dict[str, dict[int, None]] = {}
+    open_: list[tuple[int, int, int]] = []  # (family, last address, whose) of the ranges that began and go on
+    for family, first, last, i in sorted(ranges):
+        open_ = [o for o in open_ if o[0] == family and o[1] >= first]
+        for _, _, other in open_[:MOST_NEIGHBOURS]:
+            if ids[other] != ids[i]:
+                for one, two in ((i, other), (other, i)):
+                    near = found.setdefault(ids[one], {})
+                    if len(near) < MOST_NEIGHBOURS:
+                        near[two] = None
+        open_.append((family, last, i))
+    return {key: tuple(versions[i] for i in sorted(near)) for key, near in found.items()}
 
 
 def _clip(version: Version, other: Version) -> Version | None:
