@@ -16,6 +16,10 @@ from ikestream.incident import Ledger
 from ikestream.inventory import Inventory
 from ikestream.tunnel import Gateway
 
+AT_ONCE = 500
+"""Tunnels that are judged again with one tick, if that is for no more than that the configuration was read: it takes a
+millisecond or some for each, and the lease is a minute."""
+
 
 class Scope(NamedTuple):
     """One tunnel: gateway key and remote address, '' for the gateway itself."""
@@ -96,22 +100,25 @@ class Estate:
         """Return the addresses that count as configured on a gateway."""
         return self.peers | self.inventory.of(key).peers
 
-    def equip(self, inventory: Inventory, due: int, barred: Collection[str] = ()) -> None:
-        """Take in what is configured; the gateways of which it says something new are judged at `due` at the latest.
+    def equip(self, inventory: Inventory, due: int, barred: Collection[str] = (), spread: int = 0) -> None:
+        """Take in what is configured; the gateways of which it says something new are judged at `due`, if not earlier.
 
-        `barred` are gateways that are not here although there is something to be known of them.
+        `barred` are gateways that are not here although there is something to be known of them. Of many tunnels each
+        `AT_ONCE` are due `spread` ms later than those before: who starts over judges all there is.
         """
         before, self.inventory = self.inventory, inventory
         for key, connections in inventory.gateways.items():
             # It may never write a line, and its connections be silent.
             if key not in self.gateways and connections.since and key not in barred:
                 self.gateways[key] = Gateway(key)
+        touched = 0
         for key, gateway in self.gateways.items():
             if before.of(key) == inventory.of(key):
                 continue
             gateway.recognise(self.known_to(key))
             for remote in ("", *gateway.tunnels):
-                self.schedule(Scope(key, remote), due)
+                self.schedule(Scope(key, remote), due + touched // AT_ONCE * spread)
+                touched += 1
 
     def owners(self, address: str) -> frozenset[str]:
         """Return the gateways that an address belongs to, by their own lines."""

@@ -38,6 +38,7 @@ from ikestream.sinks import Posting, Receipt, Sink
 from ikestream.stores import Conflict, Delete, Document, Put, Store, TooLarge, Unavailable, partition
 from ikestream.tick import conclude
 from ikestream.times import BUDGET, LEASE, LEASE_LEFT, PARKED, SECOND, STANDBY
+from ikestream.times import TICK as TICK_LENGTH
 
 FORMAT = 2
 """Of what is kept. Who meets a higher one touches nothing: what newer code wrote stays as it is. 1 wrote events by name."""
@@ -178,7 +179,7 @@ class Monitor:
         else:
             heads = self.estate.heads() if heads is None else heads
         await self._reload(seen)
-        await self._equip(seen)
+        await self._equip(now, seen)
         parcels, complete = await self._learn(seen)
         if heads is not None and complete:
             heads = heads if self._heads is not None else self.estate.heads()
@@ -281,18 +282,18 @@ class Monitor:
             if key in self._unreadable:
                 seen.trouble.append(f"store: gateway {key}: {self._unreadable[key]}")
 
-    async def _equip(self, seen: Ticked) -> None:
+    async def _equip(self, now: int, seen: Ticked) -> None:
         """Take in what is configured. What was judged without it, or with what it was before, is judged again."""
         if self._inventory is None:
             return
         try:
-            found = await self._inventory.read(self._clock())
+            found = await self._inventory.read(now)
         except codec.BadState as why:
             seen.trouble.append(f"inventory: {why}")
             return
         seen.inventory_at = self._inventory.known_at
         if found is not self.estate.inventory:
-            self.estate.equip(found, 0, self._unsure | self._state.parked.keys())
+            self.estate.equip(found, now, self._unsure | self._state.parked.keys(), spread=TICK_LENGTH)
 
     async def _learn(self, seen: Ticked) -> tuple[list[tuple[str, Parcel]], bool]:
         """Learn what is in the inbox; return the parcels with their rows, and whether there are no others."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ikestream import inbox
+from ikestream import estate, inbox
 from ikestream.batch import sort
 from ikestream.estate import Estate
 from ikestream.events import Category, Record
@@ -221,6 +221,35 @@ def test_a_gateway_that_could_not_be_read_when_it_changed_is_judged_with_it_afte
     assert run(bench.monitor.tick()).trouble == ["store: 503"]
     bench.store.silent = ""
     assert bench.tick()["ConnectionName"] == "cn-seattle"
+
+
+def test_who_starts_over_judges_all_there_is_a_part_with_each_tick(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(6):
+        bench.post([replace(r, gateway=f"{GATEWAY}-{n}") for r in STORY.records], partition=str(n))
+    bench.tick(2 * MINUTE)
+    for n in range(6):  # due is nothing, but for what is configured
+        assert bench.monitor.estate.gateways[f"{KEY}-{n}"].tunnels
+
+    async def found(_: Sequence[str]) -> Reading:
+        return Reading(
+            tuple(
+                Listing(VpnGateway(f"{GATEWAY}-{n}", "vng", "RG"), (replace(NAMED, id=f"{GATEWAY}-{n}/cn-seattle"),))
+                for n in range(6)
+            )
+        )
+
+    scopes = [f"{GATEWAY}-{n}" for n in range(6)]
+    run(Keeper(bench.store, found, scopes, lambda: bench.now, "keeper").refresh())
+    monkeypatch.setattr(estate, "AT_ONCE", 4)
+    bench.now += 2 * MINUTE
+    named = []
+    for _ in range(4):
+        bench.tick()
+        newest = last([row for _, row in sorted(bench.table.rows.items())]).values()
+        named.append(sum(row["ConnectionName"] is not None for row in newest if row["Kind"] == "Outage"))
+    assert named == [2, 4, 6, 6]
 
 
 def test_a_connection_without_any_line_is_there_from_the_first_reading(bench: Bench) -> None:
