@@ -107,6 +107,31 @@ def test_what_azure_was_seen_to_offer_goes_before_what_is_configured() -> None:
 
     assert row["OffersSource"] == "Logged"
     assert row["AzureOffers"] == [{"Encryption": "AES256", "Integrity": "SHA256", "Group": "DHGroup14"}]
+    assert "What is configured was read as another policy" in row["Explanation"]
+    right = outage(rows(bench, inventory(bench, (0, [connection(bench, site)]))))
+    assert "What is configured was read" not in right["Explanation"]
+
+
+def test_a_policy_that_only_the_log_shows_is_replaced_and_none_is_added_beside_it() -> None:
+    bench = lab()
+    weak = one_of_each(Proposal("AES256", "SHA256", "DHGroup2"), STRONG.esp_accepted[0])
+    site = bench.site(azure=Azure(weak), peer=Peer(bench.address(), STRONG), active_active=False)
+    site.run(6 * MINUTE)
+
+    def changes(known: Inventory) -> list[str]:
+        return [
+            c["Command"]
+            for c in outage(rows(bench, known))["FixCommands"]
+            if "olic" in c["Command"] and "show" not in c["Command"]
+        ]
+
+    read = connection(bench, site)
+    for known in (read, replace(read, ike=None, ipsec=None)):
+        found = changes(inventory(bench, (0, [known])))
+        assert len(found) == 1
+        assert "-IpsecPolicies $p" in found[0]
+    none = outage(rows(bench, inventory(bench, (0, [replace(read, ike=None, ipsec=None)]))))
+    assert "What is configured was read as no policy of its own" in none["Explanation"]
 
 
 def test_unless_the_connection_was_configured_anew_after_that() -> None:

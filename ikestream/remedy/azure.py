@@ -40,7 +40,9 @@ def check_connection(words: Words) -> tuple[Command, ...]:
     """Read the settings of the connection before anything is changed; find its name first if it is unknown."""
     if words.virtual_wan:
         return (
-            *_read_link(words, _LINK, "policy (p), IKE version (v), mode and selectors (ts)"),
+            *_read_link(
+                words, _LINK, "policy (p), IKE version (v), mode and selectors (ts)", lead=_subscription(words)
+            ),
             _check_virtual_wan(words),
         )
     found = []
@@ -57,7 +59,7 @@ def check_connection(words: Words) -> tuple[Command, ...]:
 def check_status(words: Words) -> tuple[Command, ...]:
     """See whether it worked."""
     if words.virtual_wan:
-        return _read_link(words, "connectionStatus", "Connected when the tunnel is up, some minutes late")
+        return _read_link(words, "connectionStatus", "Connected when the tunnel is up, some minutes late", lead="")
     show = f"az network vpn-connection show -g {words.group} -n {words.connection} --query connectionStatus"
     return (_az(show, "None; it shows Connected when the tunnel is up, some minutes late.", *words.same_group),)
 
@@ -83,19 +85,19 @@ def set_policy(words: Words, phase: Phase, proposal: Proposal, agreed: Agreed, p
     """
     configured = words.configured
     if configured is not None:
-        present = configured.custom
+        present = present or configured.custom  # the log may show one that the reading does not
         agreed = Agreed(configured.ike or agreed.ike, configured.ipsec or agreed.ipsec)
     values, told = policy_values(words.kind, phase, proposal, agreed)
     if configured is not None and configured.custom:
         values, told = _keep(configured, phase, values, told, group_given=bool(proposal.group))
     assumed = [*words.same_group, *told]
     if words.virtual_wan:
-        return (_set_virtual_wan(words, values, told),)
+        return (_set_virtual_wan(words, values, told, present=present),)
     replace = _replace(words, values)
     clear = f"az network vpn-connection ipsec-policy clear -g {words.group} --connection-name {words.connection}"
     if present:
         undo = "The same three lines with the six values shown by the check."
-        if configured is not None:
+        if configured is not None and configured.custom:
             undo = _replace(words, dict(zip(values, _held(configured), strict=True)))
         return (_powershell(replace, f"Replaces the custom policy of this connection. {DROPS}", undo, *assumed),)
     if configured is not None and configured.policy_based:
@@ -270,7 +272,7 @@ def set_property(words: Words, name: str, value: str, undo: str, effect: str = D
 def show_property(words: Words, name: str) -> tuple[Command, ...]:
     """Read one property of the connection."""
     if words.virtual_wan:
-        return _read_link(words, _OF_LINK.get(name, name), "it")
+        return _read_link(words, _OF_LINK.get(name, name), "it", lead="")
     show = f"az network vpn-connection show -g {words.group} -n {words.connection} --query {name}"
     return (_az(show, NONE, *words.same_group),)
 
@@ -391,9 +393,9 @@ _OF_LINK = {"connectionMode": "vpnLinkConnectionMode", "connectionProtocol": "vp
 """What Virtual WAN calls a property that the other connections have, too."""
 
 
-def _read_link(words: Words, query: str, what: str) -> tuple[Command, ...]:
+def _read_link(words: Words, query: str, what: str, *, lead: str) -> tuple[Command, ...]:
     show = (
-        f"{_subscription(words)}az network vpn-gateway connection vpn-site-link-conn list -g {words.group}"
+        f"{lead}az network vpn-gateway connection vpn-site-link-conn list -g {words.group}"
         f" --gateway-name {words.gateway} --connection-name {words.connection}"
         f" --query \"[?name=='{words.link}'].{query}\""
     )
@@ -408,7 +410,7 @@ def _check_virtual_wan(words: Words) -> Command:
     return _powershell(get, "None; it shows the connection with its links and IPsec policies. Keep a copy.", NO_UNDO)
 
 
-def _set_virtual_wan(words: Words, values: Mapping[Parameter, str], told: tuple[str, ...]) -> Command:
+def _set_virtual_wan(words: Words, values: Mapping[Parameter, str], told: tuple[str, ...], *, present: bool) -> Command:
     configured = words.configured
     link = f"-g {words.group} --gateway-name {words.gateway} --connection-name {words.connection} --name {words.link}"
     group = "az network vpn-gateway connection vpn-site-link-conn ipsec-policy"
@@ -431,7 +433,7 @@ def _set_virtual_wan(words: Words, values: Mapping[Parameter, str], told: tuple[
             "Takes the custom policy of this link away and sets the new one. Its tunnel drops for some seconds, twice."
         )
         needs = "The link still has the one policy that was read."
-    elif configured is not None:
+    elif configured is not None and not present:
         needs = "The link still has no custom policy."
     return write(ActionOn.AZURE, "az", command, effect, undo, (needs, _EXTENSION, *told))
 

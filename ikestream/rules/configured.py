@@ -14,7 +14,7 @@ from ikestream.events import Proposal, Selector
 from ikestream.finding import Confidence, Hypothesis, OffersSource
 from ikestream.inventory import Connection, Version
 from ikestream.negotiation import Negotiation
-from ikestream.offers import Phase, Role, default_offers
+from ikestream.offers import Phase, Role, compare, default_offers, is_default
 
 ANY = {4: Selector("0.0.0.0", "255.255.255.255"), 6: Selector("::", "ffff:" * 7 + "ffff")}  # noqa: S104 - nobody listens
 
@@ -47,6 +47,21 @@ def no_connection(version: Version | None, confidence: Confidence) -> Hypothesis
         confidence,
         f"Check at the peer that a connection exists for exactly this Azure public IP address, with {ours or 'IKEv2'}{told}.",
     )
+
+
+def contradicts(version: Version | None, logged: Iterable[Proposal], gateway: str) -> str:
+    """Say so where Azure was seen to offer another phase 1 than the connection is configured to, '' where it was not."""
+    if version is None or version.until is not None:
+        return ""
+    custom, offered = version.connection.ike, tuple(logged)
+    if custom is None:
+        agrees = is_default(offered, gateway, Phase.IKE, Role.INITIATOR)
+    else:  # a line does not print everything, so what it prints is compared
+        agrees = len(offered) == 1 and bool(compare(offered, (custom,), Phase.IKE).common)
+    if agrees:
+        return ""
+    held = "no policy of its own" if custom is None else "another policy"
+    return f" What is configured was read as {held}: that reading and this log are of different times."
 
 
 def outdates(version: Version | None, logged: Negotiation) -> bool:

@@ -17,7 +17,7 @@ from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import POLICY_CODES, Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
-from ikestream.rules.configured import no_connection
+from ikestream.rules.configured import contradicts, no_connection
 from ikestream.rules.offered import Offers, change_after, collect_ike_offers, tell_far
 from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
 
@@ -54,6 +54,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
         )
     elif offers.source is OffersSource.CONFIGURED:
         told += " Azure's offers are not in this log; compared is what the connection is configured to offer."
+    elif offers.source is OffersSource.LOGGED:
+        told += contradicts(situation.configured, offers.azure, situation.gateway.key)
     told += tell_far(situation, offers)
     cure = target(offers.azure, offers.peer, Phase.IKE, gateway_kind(situation.gateway.key))
     confidence = Confidence.HIGH if offers.surely else Confidence.MEDIUM
