@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -62,13 +63,27 @@ def read_connection_string(options: argparse.Namespace) -> str:
     return text
 
 
+_TO_DO = (
+    # Words of what went wrong, in lower case, and what whoever typed the command can do about it.
+    (("could not be found", "not-found"), "there is no such event hub or consumer group: compare the names with the portal"),
+    (("name or service", "getaddrinfo", "name resolution"), "there is no such host: --namespace is <name>.servicebus.windows.net"),
+    (("unauthorized", "claim(s)", "status code: 401"), "whoever is signed in lacks the role: Azure Event Hubs Data Sender to send, Data Receiver to read"),
+    (("credential", "failed to retrieve a token"), "nobody is signed in: az login"),
+    (("connect call failed", "timed out", "no route", "network is unreachable"), "nothing answers there: is port 5671 (AMQP) open from here?"),
+)  # fmt: skip
+
+
 def reason(failed: Exception) -> str:
-    """Return a failure on one line. The SDK's messages hold host names and the service's answers, never keys."""
+    """Return a failure on one line, with what to do where that is known. The SDK's messages hold host names and the
+    service's answers, never keys."""
     if isinstance(failed, ValueError):  # of the SDK, about what it was given
         return "the Event Hubs SDK does not take this connection string, host or name"
     if isinstance(failed, TimeoutError):
-        return "no answer in time"
-    return f"{type(failed).__name__}: {' '.join(str(failed).split())}"[:500]
+        return "no answer in time: is port 5671 (AMQP) open from here?"
+    said = " ".join(str(failed).split())
+    to_do = next((advice for words, advice in _TO_DO if any(word in said.lower() for word in words)), "")
+    once = re.split(r" Error(?: condition)?: ", said)[0].rstrip(".")  # the SDK says it a second time behind that
+    return f"{type(failed).__name__}: {once}"[:400] + (f"; {to_do}" if to_do else "")
 
 
 class Hubs:

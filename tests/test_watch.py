@@ -19,12 +19,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 from azure.eventhub import CheckpointStore, EventData, EventHubConsumerClient, PartitionContext
+from azure.eventhub.exceptions import AuthenticationError, ConnectError
 from rich.console import Console
 
 from ikestream.batch import Delivery
 from ikestream.events import Category, Record
-from ikestream.hubs import Failed, Hubs
+from ikestream.hubs import Failed, Hubs, reason
 from ikestream.inventory import Inventory
 from ikestream.lab import Lab, wrap
 from ikestream.lab.faults import phase_one_both_try, wrong_key_both_try
@@ -537,7 +539,11 @@ def test_when_nobody_reads_its_output_it_ends(hub: LocalHub) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--connection-string-env", "HUB", "--hub", "nowhere"), "watch: "),
+        (
+            ("--connection-string-env", "HUB", "--hub", "nowhere"),
+            "watch: AuthenticationError: ",
+        ),
+        (("--connection-string-env", "NOBODY"), "watch: ConnectError: "),
         (("--connection-string-env", "NO_SUCH_VARIABLE"), "watch: the variable NO_SUCH_VARIABLE must hold one"),
         (("--connection-string-env", "HUB", "--inventory", "no-such-file"), "no-such-file"),
     ],
@@ -546,11 +552,41 @@ def test_what_cannot_be_watched_is_one_line(
     hub: LocalHub, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HUB", hub.connection_string())
+    monkeypatch.setenv("NOBODY", hub.connection_string().replace(str(hub.port), "1"))
     ran = run("watch", *arguments)
     assert (ran.status, ran.out) == (2, b"")
     (line,) = ran.notes
     assert line.startswith(said)
     assert KEY not in line
+
+
+@pytest.mark.parametrize(
+    ("failed", "said"),
+    [
+        (
+            AuthenticationError("Token failed. Status code: 404 Description: 'x' could not be found. Error: client-error it"),
+            ("AuthenticationError: Token failed. Status code: 404 Description: 'x' could not be found; there is no such event hub"
+            " or consumer group: compare the names with the portal"),
+        ),
+        (
+            AuthenticationError("Unauthorized access. 'Listen' claim(s) are required to perform this operation."),
+            ("AuthenticationError: Unauthorized access. 'Listen' claim(s) are required to perform this operation; whoever is signed"
+            " in lacks the role: Azure Event Hubs Data Sender to send, Data Receiver to read"),
+        ),
+        (
+            ConnectError("Failed to initiate: [Errno -2] Name or service not known Error condition: SocketError Error"),
+            ("ConnectError: Failed to initiate: [Errno -2] Name or service not known; there is no such host: --namespace is"
+            " <name>.servicebus.windows.net"),
+        ),
+        (
+            ClientAuthenticationError("DefaultAzureCredential failed to retrieve\na token"),
+            "ClientAuthenticationError: DefaultAzureCredential failed to retrieve a token; nobody is signed in: az login",
+        ),
+        (ConnectError("something else"), "ConnectError: something else"),
+    ],
+)  # fmt: skip
+def test_what_failed_is_one_line_with_what_to_do(failed: Exception, said: str) -> None:
+    assert reason(failed) == said
 
 
 @pytest.mark.parametrize("words", ["2", "h2", "-1h", "2 weeks", ""])
