@@ -22,6 +22,7 @@ SEEDS ?= 0:10000
 
 soak: $(READY)
 	$(BIN)/python -m tests.simulation $(SEEDS)
+	$(BIN)/python -m tests.simulation $(SEEDS) configured
 
 # What each step costs beside decoding the JSON alone; BENCH="--grow 5000000" for the whole growth.
 bench: $(READY)

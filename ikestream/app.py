@@ -156,7 +156,7 @@ class App:
         from ikestream.inventory.keeping import Keeper
         from ikestream.inventory.resource_manager import ResourceManager
 
-        azure = ResourceManager(self._configured.resource_manager, self._identity)
+        azure = ResourceManager(self._configured.resource_manager, self._identity, region=self._configured.region)
         return Keeper(self.store, azure.read, self._configured.inventory, clock, self._worker)
 
     def _load_receivers(self) -> Callable[[], list[Sink]]:

@@ -67,10 +67,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def read(azure: emulator.ResourceManager, authority: Authority) -> Any:
-    def reading(*scopes: str, identity: Identity | None = None, answer: float = 5.0, endpoint: str = "") -> Reading:
+    def reading(
+        *scopes: str, identity: Identity | None = None, answer: float = 5.0, endpoint: str = "", region: str = ""
+    ) -> Reading:
         async def once() -> Reading:
             client = ResourceManager(
-                endpoint or azure.origin, identity or Identity(), trust=str(authority.ca), answer=answer
+                endpoint or azure.origin,
+                identity or Identity(),
+                region=region,
+                trust=str(authority.ca),
+                answer=answer,
             )
             try:
                 return await client.read(scopes)
@@ -120,6 +126,15 @@ def test_a_gateway_by_its_id_is_read_with_its_connections_and_no_other(
     assert {listing.gateway.name for listing in reading.listings} == {"vng-lab", "vpngw-hub"}
     whole = read(RG, WAN)
     assert [one for one in whole.listings if one.gateway.name != "vng-hub"] == list(reading.listings)
+
+
+def test_gateways_of_another_region_stream_to_another_app(azure: emulator.ResourceManager, read: Any) -> None:
+    azure.resources[LAB.lower()]["location"] = "northeurope"
+    assert [one.gateway.name for one in read(RG, region="West Europe").listings] == ["vng-hub"]
+    assert [one.gateway.name for one in read(RG, region="North Europe").listings] == ["vng-lab"]
+    assert [one.gateway.name for one in read(LAB, region="West Europe").listings] == ["vng-lab"]  # somebody says so
+    del azure.resources[LAB.lower()]["location"]
+    assert len(read(RG, region="West Europe").listings) == 2
 
 
 def test_a_connection_in_another_group_than_its_gateway_is_found(azure: emulator.ResourceManager, read: Any) -> None:
@@ -388,6 +403,25 @@ def test_names_from_anywhere_are_shown_without_harm(azure: emulator.ResourceMana
     reading = read(f"{SUBSCRIPTION}/resourceGroups/rg\x1b[31m\nERROR forged")
 
     assert all(line.isprintable() for line in reading.troubles)
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://management.azure.com:443/subscriptions", True),
+        ("https://MANAGEMENT.azure.com/", True),
+        ("https://management.azure.com:8443/", False),
+        ("https://management.azure.com:x/", False),
+        ("https://management.azure.com@example.com/", False),
+        ("https://management.azure.com.example.com/", False),
+        ("http://management.azure.com:443/", False),
+        ("//management.azure.com/", False),
+        ("", False),
+    ],
+)
+def test_a_page_of_the_same_host_may_name_its_port(url: str, same: bool) -> None:
+    origin = resource_manager._origin
+    assert (origin(url) == origin("https://management.azure.com")) is same
 
 
 def test_an_endpoint_is_an_https_address() -> None:

@@ -100,25 +100,26 @@ class ResourceManager:
         endpoint: str,
         credential: AsyncTokenCredential,
         *,
+        region: str = "",
         clock: Callable[[], float] = time.time,
         trust: str | None = None,
         answer: float = READ,
     ) -> None:
         """Raises ValueError for an endpoint that is no https address.
 
-        `trust` is a file with the certificates to trust instead of the system's. Closing `credential`, whose identity
+        With a `region` only its gateways are read of a group, others stream to another app; `trust` is a file with the certificates to trust instead of the system's. Closing `credential`, whose identity
         needs the role Reader on the resource groups, is the caller's.
         """
         parts = urlsplit(endpoint)
         if parts.scheme.lower() != "https" or not parts.hostname or parts.path.strip("/"):
             raise ValueError("the endpoint must look like https://management.azure.com")
-        self._endpoint, self._credential = f"https://{parts.netloc}", credential
+        self._endpoint, self._credential, self._region = f"https://{parts.netloc}", credential, _plain(region)
         self._clock, self._trust, self._answer = clock, trust, answer
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] | None = None
 
     async def read(self, scopes: Sequence[str]) -> Reading:
         """Read the gateways of resource groups, or single ones, given by id. Never raises for what the service does."""
-        return await _Round(self._page, self._endpoint).read(scopes)
+        return await _Round(self._page, self._endpoint, self._region).read(scopes)
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -128,8 +129,7 @@ class ResourceManager:
 
     async def _page(self, url: str) -> dict[str, Any]:
         """Return the answer to a GET of `url`. Raises `_Refused`."""
-        parts = urlsplit(url)
-        if f"{parts.scheme}://{parts.netloc}".lower() != self._endpoint.lower() or not _PATHS.fullmatch(parts.path):
+        if _origin(url) != _origin(self._endpoint) or not _PATHS.fullmatch(urlsplit(url).path):
             raise _Refused("the answer names a next page that is not asked for")
         for left in reversed(range(TRIES)):
             try:
@@ -210,6 +210,7 @@ class _Round:
 
     page: Callable[[str], Awaitable[dict[str, Any]]]
     endpoint: str
+    region: str
     gathered: Gathered = field(default_factory=Gathered)
     refused: dict[str, _Refused] = field(default_factory=dict)  # path in lower case -> why it could not be read
     _shown: dict[str, str] = field(default_factory=dict)
@@ -221,7 +222,8 @@ class _Round:
     async def read(self, scopes: Sequence[str]) -> Reading:
         self._until = asyncio.get_running_loop().time() + PATIENCE
         unread = await self._read_gateways(scopes)
-        own = {key for key in self.gathered.gateways if not _is_express_route(self.gathered.gateways[key])}
+        named = {scope.lower() for scope in scopes}
+        own = {key for key, r in self.gathered.gateways.items() if _is_vpn(r) and (key in named or self._is_here(r))}
         of = {key: _child(str(self.gathered.gateways[key]["id"])) for key in sorted(own)}
         await self._list(of.values())
         unread |= {key for key, path in of.items() if path.lower() in self.refused}
@@ -262,6 +264,9 @@ class _Round:
         paths = {scope: list(_gateways_of(scope)) for scope in scopes}
         await self._list(path for every in paths.values() for path in every)
         return {scope.lower() for scope, every in paths.items() if any(path.lower() in self.refused for path in every)}
+
+    def _is_here(self, r: Any) -> bool:
+        return not self.region or _plain(str(r.get("location") or self.region)) == self.region
 
     def _needed_by(self, key: str) -> Iterator[str]:
         """Yield the lists that say more about the connections of a gateway and the sites at their other ends."""
@@ -363,8 +368,22 @@ def _group(resource_id: str) -> str | None:
     return found[0].rstrip("/") if found else None
 
 
-def _is_express_route(r: Any) -> bool:
-    return str(r.get("gatewayType") or "vpn").lower() != "vpn"
+def _is_vpn(r: Any) -> bool:
+    return str(r.get("gatewayType") or "vpn").lower() == "vpn"
+
+
+def _plain(region: str) -> str:
+    """Return a region as resources name it: `West Europe` is `westeurope`."""
+    return region.replace(" ", "").lower()
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    """Return scheme, host and port; next pages come with `:443` and without."""
+    parts = urlsplit(url)
+    try:
+        return parts.scheme.lower(), parts.hostname, parts.port or 443
+    except ValueError:  # a port that is none
+        return "", None, 0
 
 
 def _said(status: int, body: bytes) -> str:
