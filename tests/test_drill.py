@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import orjson
 import pytest
@@ -23,7 +24,7 @@ from ikestream.events import Category, Record
 from ikestream.finding import Advisory, Cause
 from ikestream.grammar import read
 from ikestream.incident import Row
-from ikestream.lab import Lab
+from ikestream.lab import REHEARSED, Lab, Scenario, post
 from ikestream.tick import tell
 from ikestream.times import SECOND, TICK
 from ikestream.verdict import DRILLS
@@ -31,7 +32,7 @@ from tests.emulators.https import SECRET, Answer, Authority
 from tests.emulators.hub import LocalHub
 from tests.emulators.identity import Identity
 from tests.emulators.logs_query import WORKSPACE, LogsQuery
-from tests.streams import GATEWAY, START, in_order
+from tests.streams import GATEWAY, START, as_delivered, in_order, told
 from tests.test_command_line import ROOT, run
 
 NOW = 1_795_000_000_000
@@ -82,6 +83,17 @@ def test_the_story_names_the_same_cause_as_the_scenario() -> None:
     for name, rehearsal in REHEARSALS.items():
         (truth,) = rehearsal.story(Lab(5, tunnel_log=True)).truths
         assert truth.cause == rehearsal.cause, name
+
+
+@pytest.mark.parametrize("story", REHEARSED, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("tunnel_log", [True, False])
+def test_the_stories_of_the_drill_are_told_alike_however_they_are_delivered(story: Scenario, tunnel_log: bool) -> None:
+    for seed in range(2):
+        whole = story(Lab(seed, tunnel_log=tunnel_log))
+        expected = told(in_order(whole.records))
+        assert told(as_delivered(post(whole.records, Random(seed)), Random(seed))) == expected
+        (truth,) = whole.truths
+        assert truth.cause in {row["Cause"] for row in expected} or not truth.surely
 
 
 def test_every_cause_and_advisory_has_a_scenario_or_a_reason_why_not() -> None:

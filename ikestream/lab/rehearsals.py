@@ -136,7 +136,7 @@ def maintenance_goes_on(lab: Lab) -> Story:
     instance = site.legs[0].instance
     lab.log.operation(site.now - 20 * SECOND, "HostMaintenanceEvent", instance, "HostMaintenance. State: Starting")
     site.take_over(HOUR, reason="StandbyChanged")
-    return lab.tell("maintenance_goes_on", Truth(site.peer.address, "GatewayMaintenance"))
+    return lab.tell("maintenance_goes_on", Truth(site.peer.address, "GatewayMaintenance", surely=bool(lab.tunnel_log)))
 
 
 def failover_goes_on(lab: Lab) -> Story:
@@ -145,7 +145,7 @@ def failover_goes_on(lab: Lab) -> Story:
     site.run(UP_FIRST)
     lab.log.operation(site.now - 5 * SECOND, "GatewayTenantPrimaryChanged", site.legs[0].instance)
     site.take_over(HOUR)
-    return lab.tell("failover_goes_on", Truth(site.peer.address, "GatewayFailover"))
+    return lab.tell("failover_goes_on", Truth(site.peer.address, "GatewayFailover", surely=bool(lab.tunnel_log)))
 
 
 def change_goes_on(lab: Lab) -> Story:
@@ -162,7 +162,7 @@ def ends_without_a_reason(lab: Lab) -> Story:
     site = lab.site(active_active=False)
     site.run(UP_FIRST)
     site.drop(0, closes=False)
-    return lab.tell("ends_without_a_reason", Truth(site.peer.address, "Unclassified"))
+    return lab.tell("ends_without_a_reason", Truth(site.peer.address, "Unclassified", surely=bool(lab.tunnel_log)))
 
 
 # --- advisories ---------------------------------------------------------------------------------------------------
