@@ -19,7 +19,9 @@ from ikestream import formats
 from ikestream.cli import main
 from ikestream.replay import Tally
 from ikestream.report import Account, gather
-from ikestream.report.exchange import Ladder, Reach, Way
+from ikestream.report.exchange import MAX_LINES, Ladder, Reach, Way
+from ikestream.report.gather import MAX_INCIDENTS, MAX_SESSIONS
+from ikestream.report.page import MANY_ALIKE
 from tests.bench import report as bench
 from tests.expectations import CASES, Case, cases
 from tests.test_terminal import HOSTILE, LONG, log
@@ -282,3 +284,23 @@ def test_the_page_of_five_hundred_tunnels_is_smaller_than_five_megabytes(tmp_pat
     assert all(kept.values())
     incidents, _, _ = page.partition('<section id="quiet"')  # those without an outage get what is left
     assert len([key for key in kept if not key.startswith("t")]) == incidents.count('class="exchanges js"')
+
+
+# --- Its README -----------------------------------------------------------------------------------------------------
+
+
+def test_the_pictures_are_there_and_small() -> None:
+    folder = ROOT / "ikestream" / "report"
+    shown = set(re.findall(r"!\[[^\]]+\]\((pictures/[a-z]+\.png)\)", (folder / "README.md").read_text("utf-8")))
+    assert shown == {f"pictures/{path.name}" for path in (folder / "pictures").iterdir()}
+    for name in shown:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        assert (folder / name).stat().st_size <= 200_000
+
+
+def test_the_bounds_it_names_are_those_of_the_code() -> None:
+    said = (ROOT / "ikestream" / "report" / "README.md").read_text("utf-8")
+    assert f"| incidents | {MAX_INCIDENTS:,}," in said
+    assert MAX_SESSIONS == 10  # "the ten newest"
+    assert f"| lines of one message | {MAX_LINES} |" in said
+    assert MANY_ALIKE == 8  # "from eight of a kind on"

@@ -54,6 +54,7 @@ PARAMETERS = {
     "LocalSelectors": "Prefixes on Azure's side",
     "RemoteSelectors": "Prefixes on the peer's side",
 }
+BEGUN = {"Azure": ", begun by Azure", "Peer": ", begun by the peer", "Both": ", begun by both ends"}
 TURNS = {"Azure": "Azure", "Peer": "the peer", "Path": "the path between", "Both": "both ends", "Unknown": "not known"}
 
 
@@ -191,6 +192,7 @@ def _incident(row: Row, account: Account, drawn: dict[str, int], names: dict[str
         "who": _ends(row),
         "title": _title(row),
         "turn": TURNS[row["ActionOn"]],
+        "begun": BEGUN.get(row["Initiator"], ""),
         "first": _said(row["FirstSeen"]),
         "last": _said(row["LastSeen"]),
         "end": _said(end),
