@@ -128,11 +128,12 @@ def status(picture: Picture, trouble: str, now: int) -> Text:
     else:
         # The hub is asked every few seconds; what is younger than that is not behind.
         fresh = Text(f"read to {lag:,.0f} s ago", style="yellow" if lag > 60 else "")
-    rest = f"  {picture.rate(now):,.1f} records/s  {picture.tally.records:,} records"
+    # What may be cut at the end of a narrow line stands there.
+    rest = f"  {picture.rate(now):,.1f} records/s  Ctrl-C ends  {picture.tally.records:,} records"
     unread = sum(picture.tally.unread.values())
     for count, what in ((unread, "not read"), (picture.dead, "broken bodies"), (picture.skipped, "of other services")):
         rest += f"  {count:,} {what}" if count else ""
-    return Text.assemble(fresh, (rest, "dim"), ("  Ctrl-C ends", "dim"), no_wrap=True, overflow="ellipsis")
+    return Text.assemble(fresh, (rest, "dim"), no_wrap=True, overflow="ellipsis")
 
 
 def line(row: Row) -> Text:
