@@ -17,6 +17,15 @@ _SPAN = re.compile(r"(\d{1,6})\s*([smhd])", re.IGNORECASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Breaks prose at the terminal's width and leaves examples as they are: a command must be one line to be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        prose, head, examples = text.partition("examples:\n")
+        filled = argparse.HelpFormatter._fill_text(self, prose, width, indent) if prose.strip() else ""
+        return "\n\n".join(filter(None, (filled, super()._fill_text(head + examples, width, indent) if head else "")))
+
+
 def add_inventory(command: argparse.ArgumentParser) -> None:
     """Let a command take `--inventory`; `read_inventory` reads what was given."""
     command.add_argument(

@@ -13,7 +13,7 @@ import orjson
 from rich.text import Text
 
 from ikestream import __version__, drill, formats, redrive, report, watch
-from ikestream.arguments import add_inventory, address, instant, read_inventory
+from ikestream.arguments import Help, add_inventory, address, instant, read_inventory
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
 from ikestream.remedy import note_of
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         prog="ikestream",
         description="Diagnoses IPsec tunnels of Azure VPN gateways from their IKE diagnostic logs.",
         epilog=_MAIN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     whole.add_argument("--version", action="version", version=f"ikestream {__version__}")
     commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="say which tunnel is down, why, and what to type",
         description="Reads saved logs and prints a verdict for every tunnel that is or was down.",
         epilog=_DIAGNOSE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _add_input(diagnose)
     diagnose.add_argument(
@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
         description="Reads saved logs and writes one self-contained HTML page: incidents, every tunnel over time, and each exchange"
         " as a ladder between Azure and peer. The page loads nothing and sends nothing.",
         epilog=_REPORT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _add_input(page, output=False)
     page.add_argument(
@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         help="list the messages themselves, narrowed down and sorted",
         description="The IKE log query every engineer knows, as a command: lists the messages of saved logs.",
         epilog=_EVENTS_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _add_input(events)
     events.add_argument(
@@ -150,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
         " search for, what differs, and one request. It holds nothing about keys and no resource id. Of a tunnel that is up"
         " again it is about its last outage, if --remote-ip names it.",
         epilog=_NOTE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     _add_input(letter, output=False)
     letter.add_argument("--remote-ip", type=address, metavar="IP", help="only this peer, also if it is up again")

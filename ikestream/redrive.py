@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ikestream import dead_letters
-from ikestream.arguments import instant
+from ikestream.arguments import Help, instant
 from ikestream.hubs import Failed, Hubs, add_sign_in, read_connection_string, reason
 from ikestream.terminal import Screen, plain
 from ikestream.timestamps import iso
@@ -109,7 +109,7 @@ def add_command(commands: Any) -> None:
         help="send what was put aside back to the event hub",
         description="Sends the bodies in the dead-letter hub back to the event hub they came from.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_sign_in(parser, required=True)
     parser.add_argument("--from", dest="source", default="dead-letters", metavar="HUB", help="(default: dead-letters)")

@@ -409,7 +409,11 @@ COMMANDS = ("diagnose", "report", "events", "note", "watch", "redrive", "drill")
 def test_help_shows_examples_that_the_command_takes(command: str) -> None:
     ran = run(command, "--help")
     assert ran.status == 0
-    lines = ran.out.decode().partition("examples:\n")[2].splitlines()
+    prose, _, examples = ran.out.decode().partition("examples:\n")
+    assert (
+        max(map(len, prose.partition("\n\n")[2].splitlines())) <= 80
+    )  # behind the usage, which argparse breaks where it can
+    lines = examples.splitlines()
     shown = [line.rpartition("| ")[2].partition(" > ")[0].strip() for line in lines if "python -m ikestream" in line]
     assert len(shown) >= (1 if command == "note" else 2)
     for example in shown:

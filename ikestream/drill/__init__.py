@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from ikestream.arguments import Help
 from ikestream.drill import arrival
 from ikestream.drill.scenarios import NOT_REHEARSED, REHEARSALS, Back, Rehearsal, gateway_name, script
 from ikestream.events import Record
@@ -50,7 +51,7 @@ def add_command(commands: Any) -> None:
         help="send a scripted failing tunnel into the event hub, to prove that alerts arrive",
         description="Plays a tunnel that fails, and comes back, into the event hub. Its rows have Drill true, and page nobody.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("--list", action="store_true", help="list the scenarios and end")
     parser.add_argument(

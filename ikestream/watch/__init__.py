@@ -18,7 +18,7 @@ import orjson
 from rich.live import Live
 from rich.text import Text
 
-from ikestream.arguments import add_inventory, instant, read_inventory, span
+from ikestream.arguments import Help, add_inventory, instant, read_inventory, span
 from ikestream.hubs import Failed, Hubs, add_sign_in, read_connection_string
 from ikestream.incident import Row
 from ikestream.terminal import Screen, notes, plain
@@ -48,7 +48,7 @@ def add_command(commands: Any) -> None:
         help="watch the event hub live: tunnels, open incidents, whose turn it is",
         description="Reads an event hub as it is written and shows how the tunnels stand. Ctrl-C ends it.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add_sign_in(parser, required=True)
     parser.add_argument("--hub", default="vpn-logs", metavar="HUB", help="(default: vpn-logs)")
