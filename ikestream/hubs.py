@@ -147,8 +147,10 @@ class Hubs:
     async def identity(self, opened: AsyncExitStack) -> AsyncTokenCredential:
         """Return whoever is signed in: a user, or the identity of the machine."""
         if self._signed_in is None:
-            from azure.identity.aio import DefaultAzureCredential
-
+            try:
+                from azure.identity.aio import DefaultAzureCredential
+            except ModuleNotFoundError:
+                raise Failed("the Azure SDK is not installed: pip install -r requirements.txt") from None
             signed_in: AsyncTokenCredential = DefaultAzureCredential()
             self._signed_in = await opened.enter_async_context(signed_in)
         return self._signed_in

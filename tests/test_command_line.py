@@ -422,6 +422,25 @@ def test_help_shows_examples_that_the_command_takes(command: str) -> None:
         parser_of(command).parse_args(words[1:])  # it exits, which fails, for an option that is not there
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch",), ("drill",), ("redrive",),
+        ("drill", "--wait", "--workspace", "00000000-0000-0000-0000-000000000000"),
+    ],
+)  # fmt: skip
+def test_a_command_that_needs_azures_sdk_says_how_to_install_it(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "azure"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "azure", None)  # as if it were not there
+    assert cli.main([*arguments, "--namespace", "contoso.servicebus.windows.net"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"{arguments[0]}: the ")
+    assert line.endswith("SDK is not installed: pip install -r requirements.txt")
+
+
 def test_the_help_names_every_command() -> None:
     told = run("--help").out.decode()
     for command in COMMANDS:

@@ -11,7 +11,7 @@ import asyncio
 import signal
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import orjson
@@ -80,7 +80,8 @@ def run(options: argparse.Namespace) -> int:
         hubs = Hubs(options.namespace, read_connection_string(options))
         picture = Picture(inventory, begun)
         stream = Stream(hubs, options.hub, options.consumer_group, since)
-        asyncio.run(_Watch(picture, stream, options, errors).run())
+        with suppress(KeyboardInterrupt):  # where the loop cannot be told of Ctrl-C
+            asyncio.run(_Watch(picture, stream, options, errors).run())
     except Failed as failed:
         errors.print(plain(f"watch: {failed}"), markup=False, soft_wrap=True)
         return UNREADABLE
@@ -115,7 +116,7 @@ class _Watch:
         for name in (signal.SIGINT, signal.SIGTERM):
             try:
                 loop.add_signal_handler(name, over.set)
-            except NotImplementedError:  # Windows: Ctrl-C then ends the command as it ends any other
+            except NotImplementedError:  # Windows
                 break
         tasks = [
             asyncio.create_task(self._stream.run(self._take, self._connected, self._ask)),
