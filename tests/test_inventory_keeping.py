@@ -134,16 +134,15 @@ def test_versions_are_kept_from_reading_to_reading(azure: Azure) -> None:
     azure.refresh(EVERY)
     azure.reading = found(B)
     azure.refresh(EVERY)
+    azure.refresh(MINUTE)
 
-    connections = azure.seen()
+    connections, gone = azure.seen(), START + 2 * EVERY + MINUTE
     assert connections.versions == (
         Version(A, START, START + EVERY),
-        Version(CUSTOM, START + EVERY, START + 2 * EVERY),
+        Version(CUSTOM, START + EVERY, gone),
         Version(B, START + EVERY),
     )
-    assert connections.ended("203.0.113.7") == (
-        Ended(START + 2 * EVERY, Version(CUSTOM, START + EVERY, START + 2 * EVERY)),
-    )
+    assert connections.ended("203.0.113.7") == (Ended(gone, Version(CUSTOM, START + EVERY, gone)),)
 
 
 def test_what_has_not_changed_is_not_written_again(azure: Azure) -> None:
@@ -167,8 +166,45 @@ def test_a_gateway_that_is_no_longer_listed_takes_its_connections_along(azure: A
     azure.refresh()
     azure.reading = Reading()
     azure.refresh(EVERY)
+    assert azure.seen().ended("203.0.113.7") == ()
+    azure.refresh(MINUTE)
 
-    assert azure.seen().ended("203.0.113.7") == (Ended(START + EVERY, Version(A, START, START + EVERY)),)
+    gone = START + EVERY + MINUTE
+    assert azure.seen().ended("203.0.113.7") == (Ended(gone, Version(A, START, gone)),)
+    assert azure.refresh(MINUTE) is None  # and nobody looks for it any more
+
+
+@pytest.mark.parametrize("missing", [found(B), Reading()])
+def test_what_is_missing_once_has_not_gone(azure: Azure, missing: Reading) -> None:
+    azure.reading = found(A, B)
+    azure.refresh()
+    before = azure.seen()
+    for _ in range(3):
+        azure.reading = missing
+        azure.refresh(EVERY)
+        assert azure.seen() == before
+        azure.reading = found(A, B)
+        assert azure.refresh(MINUTE) is not None
+        assert azure.seen() == before
+
+
+def test_what_is_missing_now_is_not_what_was_missing_before(azure: Azure) -> None:
+    azure.reading = found(A, B)
+    azure.refresh()
+    before = azure.seen()
+    for reading in (found(B), found(A), Reading(), found(B)):
+        azure.reading = reading
+        azure.refresh(EVERY)
+        assert azure.seen() == before
+
+
+def test_what_cannot_be_read_in_between_is_no_proof_that_something_has_gone(azure: Azure) -> None:
+    azure.refresh()
+    before = azure.seen()
+    for reading in (Reading(), NOTHING_READ, Reading()):
+        azure.reading = reading
+        azure.refresh(EVERY)
+    assert azure.seen() == before
 
 
 def test_a_gateway_that_nobody_asks_about_any_more_is_forgotten_and_nothing_ended(azure: Azure) -> None:
@@ -226,28 +262,28 @@ def test_one_gateway_that_cannot_be_read_does_not_lose_the_other(azure: Azure) -
 
 
 def test_addresses_that_may_not_be_read_any_more_are_those_of_before_for_a_day() -> None:
-    known = merge({}, found(A, B), (RG,), 1)
+    known, _ = merge({}, found(A, B), (RG,), 1)
     hidden = found(replace(HIDDEN, mode=A.mode, dpd=30), B, partial=True)
-    later = merge(known, hidden, (RG,), 1 + KEPT)
+    later, _ = merge(known, hidden, (RG,), 1 + KEPT)
     assert [v.connection for v in later[KEY].connections.current] == [replace(A, dpd=30), B]
     assert (later[KEY].read_at, later[KEY].whole_at) == (1 + KEPT, 1)
     assert later[KEY].connections.ended("203.0.113.7") == ()
 
-    after = merge(later, hidden, (RG,), 2 + KEPT)
+    after, _ = merge(later, hidden, (RG,), 2 + KEPT)
     assert {v.connection.remote for v in after[KEY].connections.current} == {"", "203.0.113.8"}
     assert after[KEY].connections.ended("203.0.113.7") == ()  # nobody can say so
 
 
 def test_another_site_behind_a_connection_has_not_the_address_of_the_one_before() -> None:
-    known = merge({}, found(A), (RG,), 1)
-    later = merge(known, found(replace(HIDDEN, site="lng-new"), partial=True), (RG,), 2)
+    known, _ = merge({}, found(A), (RG,), 1)
+    later, _ = merge(known, found(replace(HIDDEN, site="lng-new"), partial=True), (RG,), 2)
     assert [v.connection.remote for v in later[KEY].connections.current] == [""]
 
 
 def test_an_address_that_could_not_be_read_at_first_has_not_changed_when_it_can() -> None:
-    known = merge({}, found(HIDDEN, partial=True), (RG,), 1)
+    known, _ = merge({}, found(HIDDEN, partial=True), (RG,), 1)
     assert known[KEY].whole_at == 0
-    later = merge(known, found(A), (RG,), 2)
+    later, _ = merge(known, found(A), (RG,), 2)
     assert later == {KEY: Known(Connections(GATEWAY, (Version(A, 1),), 1), 2, 2)}
 
 
@@ -468,8 +504,9 @@ def test_azure_table_storage_keeps_it_as_well(account: azurite.Azurite) -> None:
         azure = Azure(store)
         for connections in ((A,), many(1), (B,)):
             azure.reading = found(*connections)
-            azure.now += EVERY
-            assert await azure.keeper().refresh() == Refreshed(1)
+            for _ in range(2):  # what was there before is missed twice
+                azure.now += EVERY
+                assert await azure.keeper().refresh() == Refreshed(1)
             seen = await View(store).read(azure.now)
             assert {v.connection for v in seen.of(KEY).current} == set(connections)
         await azure.view.want(azure.now + MINUTE)

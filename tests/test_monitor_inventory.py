@@ -91,6 +91,12 @@ class Bench:
 
         return run(Keeper(self.store, found, [GATEWAY], lambda: self.now, "keeper").refresh()) is not None
 
+    def gone(self) -> None:
+        """Read until what is missing is known to have gone."""
+        for _ in range(2):
+            self.now += EVERY
+            self.read()
+
     def tick(self, after: int = TICK) -> dict[str, Any]:
         self.now += after
         ticked = run(self.monitor.tick())
@@ -129,8 +135,7 @@ def test_a_connection_that_is_named_otherwise_is_told_again_also_by_another_work
     bench.post(STORY.records)
     assert bench.tick(2 * MINUTE)["ConnectionName"] == "cn-seattle"
     bench.configured = (replace(NAMED, id=f"{NAMED.id}-2", name="cn-tacoma"),)
-    bench.now += EVERY
-    bench.read()
+    bench.gone()
     bench.restart()
     assert bench.tick(2 * MINUTE)["ConnectionName"] == "cn-tacoma"
 
@@ -140,8 +145,7 @@ def test_a_removed_connection_ends_its_outage(bench: Bench) -> None:
     bench.post(STORY.records)
     bench.tick(2 * MINUTE)
     bench.configured = ()
-    bench.now += EVERY
-    bench.read()
+    bench.gone()
     bench.tick(10 * MINUTE)
     assert bench.tick(10 * MINUTE)["Resolution"] == "Removed"
 
@@ -272,8 +276,7 @@ def test_whom_azure_called_until_a_while_ago_is_no_stranger_when_his_lines_come_
     prompt.learn(read(record), 0)
     prompt.equip(run(View(bench.store).read(bench.now)), 0)
     bench.configured = ()
-    bench.now += EVERY
-    bench.read()
+    bench.gone()
     late.equip(run(View(bench.store).read(bench.now)), 0)
     late.learn(read(record), 0)
     unknown.learn(read(record), 0)

@@ -13,6 +13,7 @@ without a name is better. It is kept for a month all the same: whoever reads aga
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ AGAIN = 5 * MINUTE
 """The same after one that failed."""
 KEPT = DAY
 """So long what was read last stands for what is configured."""
+CERTAIN = MINUTE
+"""So long after something was missing for the first time it is looked for once more; only then has it gone."""
 SLACK = 30 * SECOND
 """The timer fires every minute and is never exact: what is due within half of one is due."""
 MOST_GATEWAYS = 4_000
@@ -71,6 +74,7 @@ class Head:
     scopes: tuple[str, ...] = ()
     gateways: dict[str, Entry] = field(default_factory=dict)
     lost: dict[str, Loss] = field(default_factory=dict)
+    doubted: dict[str, str] = field(default_factory=dict)  # gateways of which the last reading missed something -> what
     tried_at: int = 0  # ms
     next_at: int = 0  # ms: when it is read again
     soonest_at: int = 0  # ms: the same if somebody wants it
@@ -97,16 +101,27 @@ class Refreshed:
 # --- one reading after the other ----------------------------------------------------------------------------------
 
 
-def merge(known: Mapping[str, Known], found: Reading, scopes: Collection[str], at: int) -> dict[str, Known]:
-    """Return what is known after a reading that began at `at` (ms).
+def merge(
+    known: Mapping[str, Known],
+    found: Reading,
+    scopes: Collection[str],
+    at: int,
+    doubted: Mapping[str, str] = {},
+) -> tuple[dict[str, Known], dict[str, str]]:
+    """Return what is known after a reading that began at `at` (ms), and the gateways that are in doubt, with a mark of what is missing.
 
     A gateway that is in none of the `scopes` any more is forgotten, without a word that its connections went. One that
-    could not be read stays as it was.
+    could not be read stays as it was, and so does one of which something is missing that was there before, unless just
+    that was missing in the reading before (`doubted`): Resource Manager is many servers that do not always agree.
     """
     within = {key: was for key, was in known.items() if any(_covers(scope, key) for scope in scopes)}
     listed = {listing.gateway.id.lower(): listing for listing in found.listings}
     unread = {key for key in within.keys() - listed.keys() if any(_covers(scope, key) for scope in found.unread)}
     merged = {key: within[key] for key in unread if at - within[key].read_at < EXPECTED_LEG_AGE}
+    missed = {key: _missed(within[key].connections, listed.get(key)) for key in within.keys() - unread}
+    doubt = {key: which for key, which in missed.items() if which and which != doubted.get(key)}
+    merged |= {key: replace(within[key], read_at=at) for key in doubt}
+    listed = {key: listing for key, listing in listed.items() if key not in doubt}
     before: dict[str, Connections] = {}
     completed: list[Listing] = []
     for key, listing in listed.items():
@@ -116,11 +131,18 @@ def merge(known: Mapping[str, Known], found: Reading, scopes: Collection[str], a
                 listing = _complete(listing, was.connections)
             before[key] = _corrected(was.connections, listing)
         completed.append(listing)
-    before |= {key: within[key].connections for key in within.keys() - listed.keys() - unread}
+    before |= {key: within[key].connections for key in within.keys() - listed.keys() - unread - doubt.keys()}
     for key, connections in renew(Inventory(before), completed, at).gateways.items():
         partly = key in found.partial
         merged[key] = Known(connections, at, at if not partly else within[key].whole_at if key in within else 0)
-    return dict(sorted(merged.items()))
+    return dict(sorted(merged.items())), doubt
+
+
+def _missed(known: Connections, listing: Listing | None) -> str:
+    """Return a mark of the connections that were there before and are not listed, '' if all are."""
+    there = {c.identity for c in listing.connections} if listing is not None else set()
+    gone = sorted({v.connection.identity for v in known.current} - there)
+    return hashlib.sha256(repr(gone).encode()).hexdigest()[:16] if gone else ""
 
 
 def _complete(listing: Listing, known: Connections) -> Listing:
@@ -244,8 +266,8 @@ class Keeper:
         known = await self._load(head)
         if known is None:
             return None
-        merged = merge(known, found, self._scopes, at)
-        new, told = self._follow(head, found, at)
+        merged, doubted = merge(known, found, self._scopes, at, head.doubted)
+        new, told = self._follow(head, found, doubted, at)
         too_many = sorted(merged)[MOST_GATEWAYS:]
         written: dict[str, int] = {}
         for key, one in merged.items():
@@ -304,7 +326,7 @@ class Keeper:
             known[key] = Known(connections, entry.read_at, entry.whole_at)
         return known
 
-    def _follow(self, head: Head, found: Reading, at: int) -> tuple[Head, Refreshed]:
+    def _follow(self, head: Head, found: Reading, doubted: dict[str, str], at: int) -> tuple[Head, Refreshed]:
         """Return the next head, without its gateways, and what is lost or back.
 
         A fault of a moment is not worth a word: what was read before is told of when it fails a second time.
@@ -322,14 +344,16 @@ class Keeper:
             lost[name] = loss
         back = tuple(name for name, loss in sorted(head.lost.items()) if loss.said and name not in missing)
         asked = int(found.wait * SECOND)
+        usual = AGAIN if found.unread else CERTAIN if doubted else EVERY
         ids = [*self._scopes, *(listing.gateway.id for listing in found.listings)]
         shown = {scope.lower(): _last(scope) for scope in ids}
         new = Head(
             number=max(head.number + 1, at // SECOND),  # also where the one before could not be read
             scopes=self._scopes,
             lost=lost,
+            doubted=doubted,
             tried_at=at,
-            next_at=at + max(AGAIN if found.unread else EVERY, asked) - SLACK,
+            next_at=at + max(usual, asked) - SLACK,
             soonest_at=at + max(AGAIN if found.unread else MINUTE, asked) - SLACK,
         )
         told = _told(news, shown, found.troubles, head) if news else ()
