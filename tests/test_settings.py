@@ -186,14 +186,17 @@ def test_every_setting_is_read_and_no_other() -> None:
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    """`os.environ` is handed to `settings.load` by the app; nothing else looks at it."""
+    """`os.environ` is handed to `settings.load` by the app; nothing else looks at it, but commands for the one variable
+    that `--connection-string-env` names."""
     readers = set()
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             if name in ("environ", "environb", "getenv"):
                 readers.add(source.name)
-    assert readers == {"function_app.py"}
+    assert readers == {"function_app.py", "hubs.py"}
+    commands = ast.unparse(ast.parse((CHECKOUT / "ikestream/hubs.py").read_text("utf-8")))
+    assert re.findall(r"os\.environ.*?\)", commands) == ["os.environ.get(variable, '')"]
 
 
 def test_every_name_in_the_sources_is_a_setting() -> None:
