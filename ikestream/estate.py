@@ -73,7 +73,7 @@ class Estate:
         touched = gateway.learn(event)
         if event.remote in gateway.strangers or len(gateway.heard) > hours:
             self.schedule(Scope(key, ""), due)  # who knocked today, and whether its feed is silent
-        if new and event.remote in gateway.peers:
+        if new:  # a connection that was silent, or one whose peer's address Azure looks up
             self.schedule(Scope(key, ""), due)
         if self.changed is not None:
             owner = event.remote or gateway.owners.get(event.session, (0, ""))[1]

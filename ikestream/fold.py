@@ -9,6 +9,7 @@ span, and the peer's single offer among them is a span of its own that they cann
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from ikestream.history import prune, recall
 from ikestream.negotiation import Negotiation
@@ -24,8 +25,11 @@ MAX_CHANGES = 512
 MAX_MARKS = 512
 
 
-def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -> None:
-    """Fold what lies far enough behind `watermark` into spans and bound everything else."""
+def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, readings: Iterable[int] = ()) -> None:
+    """Fold what lies far enough behind `watermark` into spans and bound everything else.
+
+    `readings` are when the connection was seen to be configured anew.
+    """
     _forget(tunnel, watermark)
     if len(timeline.conclusions) < MIN_FOLDED:
         return
@@ -38,8 +42,9 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -
     tunnel.folded_history = folded_history
     tunnel.folded_to = cut
     tunnel.forgotten_to = cut - FOLD_CONTEXT
+    readings = sorted(readings)
     for n in old:
-        _absorb(tunnel, n, timeline)
+        _absorb(tunnel, n, timeline, readings)
         session = tunnel.sessions[n.session]
         session.drop(identify(e) for e in n.events)
         if not session.events:
@@ -48,7 +53,7 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int) -
     gateway.forget_owners(watermark - FLOOR)
 
 
-def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
+def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline, readings: Iterable[int]) -> None:
     conclusion = timeline.conclusions[n]
     # The state the leg was in when it was concluded: equal attempts before and after an up are two spans.
     state: Change | None = None
@@ -59,9 +64,12 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline) -> None:
             state = change
     offers = (n.azure_ike, n.peer_ike, n.chosen_ike, n.azure_esp, n.peer_esp)
     stood = (state.at, state.state) if state else None
-    # The first attempt after a connection went begins another outage, so it must not go under in those before.
+    # The first attempt after a connection went begins another outage, and one after it was configured anew is judged by
+    # what it is now: neither may go under in those before.
     gone = tuple(at for at in timeline.removals if at < n.start)[-1:]
-    key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood, *gone))
+    since = tuple(at for at in readings if at <= n.start)[-1:]
+    after = ((gone, since),) if gone or since else ()
+    key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood, *after))
     for span in tunnel.spans:
         if span.key == key:
             span.attempts = gather((span.attempts, timeline.attempts[n]))

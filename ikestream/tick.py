@@ -100,7 +100,7 @@ def look(
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
             wanted += advised
             deadlines |= when
-            fold(gateway, tunnel, timeline, now)
+            fold(gateway, tunnel, timeline, now, connections.readings(tunnel.remote))
     return View(wanted, since, deadlines)
 
 
@@ -134,13 +134,26 @@ def judge_gateway(
         wanted += advised
         deadlines |= more_due
         heard = now if read_to is None else min(now, read_to)
-        for remote, advice in connection_silent.advise(gateway, connections, heard):
+        for version, advice in connection_silent.advise(gateway, connections, heard):
             over, when = decide(advice, now, heard)
             deadlines.update(d for d in (when, advice.start + connection_silent.LATE) if d is not None)
             if heard < advice.held or (over and (advice.end or 0) <= since):
                 continue
-            scope = f"{gateway.key}|{remote}|silent"
-            wanted.append(want_advice(gateway, remote, advice, scope, [], (), over=over, connections=connections))
+            connection = version.connection
+            scope = f"{gateway.key}|{connection.remote or connection.id.lower()}|silent"
+            wanted.append(
+                want_advice(
+                    gateway,
+                    connection.remote,
+                    advice,
+                    scope,
+                    [],
+                    (),
+                    over=over,
+                    connections=connections,
+                    version=version,
+                )
+            )
     tellings, due = revise(wanted, ledger, now, since, pace, related)
     if due is not None:
         deadlines.add(due)

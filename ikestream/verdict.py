@@ -14,7 +14,7 @@ from ikestream.episode import Episode, Situation
 from ikestream.events import Category, IkeEvent, Proposal
 from ikestream.finding import TITLES, Advisory, Cause, Confidence, FailedStep, Finding, Remedy
 from ikestream.incident import TELLING, Row, Wanted
-from ikestream.inventory import Connections
+from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Initiator, Negotiation, Signature
 from ikestream.rules import diagnose
@@ -165,11 +165,15 @@ def is_drill(gateway: Gateway) -> bool:
 
 
 def _name(
-    gateway: Gateway, remote: str, connections: Connections = NOTHING, locals_: Sequence[str] = ()
+    gateway: Gateway,
+    remote: str,
+    connections: Connections = NOTHING,
+    locals_: Sequence[str] = (),
+    version: Version | None = None,
 ) -> remedy.Names:
     listed = connections.gateway
     gateway_id = gateway.name[1] if gateway.name else listed.id if listed is not None else gateway.key
-    version = connections.of(remote, called=True) if remote else None
+    version = version or (connections.of(remote, called=True) if remote else None)
     return remedy.Names(
         gateway_id=gateway_id,
         gateway_name=gateway_id.rpartition("/")[2],
@@ -315,10 +319,14 @@ def want_advice(
     *,
     over: bool,
     connections: Connections = NOTHING,
+    version: Version | None = None,
 ) -> Wanted:
-    """Return the incident that an advisory is; `remote` is '' for one of the gateway, `over` if its end is told."""
+    """Return the incident that an advisory is; `remote` is '' for one of the gateway, `over` if its end is told.
+
+    `version` is the connection it is about, if the address does not tell.
+    """
     finding = advice.finding
-    names = _name(gateway, remote, connections, locals_)
+    names = _name(gateway, remote, connections, locals_, version)
     cure = remedy.cure(finding, names, remedy.Agreed(ipsec=advice.esp))
     found = codes.CODES.get(finding.code) if finding.code else None
     end = advice.end if over else None

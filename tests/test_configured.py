@@ -455,6 +455,65 @@ def test_a_silent_connection_that_speaks_is_silent_no_more() -> None:
     assert row["ResolvedAt"] == iso(first)
 
 
+def by_name(bench: Lab, site: Site, number: int = 1) -> Connection:
+    fqdn = f"branch-{number}.example.com"
+    return connection(bench, site, id=f"/named-{number}", name=f"cn-branch-{number}", remote="", fqdn=fqdn)
+
+
+def test_a_connection_that_azure_looks_up_by_name_can_be_silent_too() -> None:
+    bench = lab()
+    site = bench.site(active_active=False)
+    site.run(32 * HOUR)
+    named = [by_name(bench, site, n) for n in (1, 2)]
+    # A scanner is nobody's peer.
+    scan(bench.log, bench.start + 10 * HOUR, site.legs[0].instance, site.legs[0].local, bench.taken)
+
+    (row,) = [
+        r
+        for r in rows(bench, inventory(bench, (0, [connection(bench, site), named[0]])))
+        if r["Kind"] == "Advisory" and r["Cause"] == "ConnectionSilent"
+    ]
+    assert row["Summary"] == "Connection cn-branch-1 to branch-1.example.com has been silent since it is watched."
+    assert (row["ConnectionName"], row["RemoteIP"], row["Scope"], row["Severity"]) == (
+        "cn-branch-1",
+        "",
+        "Gateway",
+        "Warning",
+    )
+    assert any("-n cn-branch-1" in c["Command"] for c in row["FixCommands"])
+    both = rows(bench, inventory(bench, (0, [connection(bench, site), *named])))
+    assert [r["ConnectionName"] for r in both if r["Cause"] == "ConnectionSilent"] == ["cn-branch-1", "cn-branch-2"]
+    # A peer that no connection names is the one, or one of the two.
+    for known in (named[:1], named):
+        assert [r for r in rows(bench, inventory(bench, (0, known))) if r["Cause"] == "ConnectionSilent"] == []
+
+
+def test_and_it_is_no_more_when_azure_calls_an_address_that_no_connection_names() -> None:
+    bench = lab()
+    site = bench.site(active_active=False)
+    site.run(12 * HOUR)
+    bench.log.operation(site.now + MINUTE, "HostMaintenanceEvent", "", "x")  # the hour has lines already
+    late = Site(bench.log, site.azure, Peer(bench.address(), site.peer.policy), site.legs, site.now + 20 * MINUTE)
+    for branch in (late, site):
+        branch.run(2 * HOUR)
+    known = inventory(bench, (0, [connection(bench, site), by_name(bench, site)]))
+
+    (row,) = [r for r in rows(bench, known) if r["Cause"] == "ConnectionSilent"]
+    first = min(r.at or 0 for r in bench.log.records if late.peer.address in r.message + r.remote_ip)
+    assert (row["State"], row["Resolution"], row["ResolvedAt"]) == ("Resolved", "Recovered", iso(first))
+    # Of two it may be either.
+    two = inventory(bench, (0, [connection(bench, site), by_name(bench, site, 1), by_name(bench, site, 2)]))
+    assert [r for r in rows(bench, two) if r["Cause"] == "ConnectionSilent"] == []
+
+    store = Estate(inventory=known)
+    records = sorted(bench.log.records, key=lambda r: r.at or 0)
+    for part in ([r for r in records if (r.at or 0) < first], [r for r in records if (r.at or 0) == first]):
+        learn(store, post(part, Random(0), PROMPT))
+        now = max(r.at or 0 for r in part) + MINUTE
+        told_now = run_until(store, 0, now)
+    assert [r["State"] for r in told_now if r["Cause"] == "ConnectionSilent"][-1] == "Resolved"
+
+
 def test_a_short_log_proves_no_silence() -> None:
     bench = lab()
     site = bench.site(active_active=False)

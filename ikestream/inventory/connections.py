@@ -152,6 +152,11 @@ class Connections:
             own = [v for v in own if v.since <= at] or sorted(own, key=lambda v: v.since)[:1]
         return max(own, key=lambda v: (v.until is None, v.since, v.connection.identity), default=None)
 
+    @property
+    def named(self) -> tuple[Version, ...]:
+        """The connections of now whose peer's address Azure looks up."""
+        return _index(Same(self)).named
+
     def ended(self, remote: str) -> tuple[Ended, ...]:
         """Return when a connection to `remote` went, oldest first; () if none did, or if that cannot be known."""
         if self.gateway is None:
@@ -175,6 +180,11 @@ class Connections:
     def first_had(self, remote: str) -> int | None:
         """Return since when there has been a connection to `remote` (0: nobody knows), None if there never was one."""
         return min((v.since for v in _index(Same(self)).to.get(remote, ())), default=None)
+
+    def readings(self, remote: str) -> list[int]:
+        """Return when the connection to `remote` was seen to be configured anew."""
+        version = self.of(remote, called=True)
+        return [v.since for v in self.same(version.connection) if v.since] if version is not None else []
 
     def same(self, connection: Connection) -> tuple[Version, ...]:
         """Return what the connection and all its links are and were, oldest first by link."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from ikestream.advice import Advice, Impact
 from ikestream.finding import ActionOn, Advisory, Confidence, Finding, Hypothesis, Severity
-from ikestream.inventory import Connection, Connections, Mode
+from ikestream.inventory import Connection, Connections, Mode, Version
 from ikestream.times import DAY, HOUR
 from ikestream.tunnel import Gateway
 
@@ -20,8 +20,8 @@ SILENT = 9 * HOUR
 LATE = DAY
 
 
-def advise(gateway: Gateway, connections: Connections, heard: int) -> Iterator[tuple[str, Advice]]:
-    """Yield (remote address, advice) for every connection that was silent for `SILENT`; lines are known up to `heard`."""
+def advise(gateway: Gateway, connections: Connections, heard: int) -> Iterator[tuple[Version, Advice]]:
+    """Yield (connection, advice) for every connection that was silent for `SILENT`; lines are known up to `heard`."""
     written = gateway.name[0] if gateway.name is not None else 0
     for remote in sorted({v.connection.remote for v in connections.versions if v.connection.remote}):
         version, had = connections.of(remote), connections.first_had(remote)
@@ -36,7 +36,19 @@ def advise(gateway: Gateway, connections: Connections, heard: int) -> Iterator[t
             end, resolution = tunnel.first_seen, "Recovered"
         if end is not None and end <= start + SILENT:
             continue
-        yield remote, _advice(version.connection, start, end, resolution, min(heard, end or heard))
+        yield version, _advice(version.connection, start, end, resolution, min(heard, end or heard))
+    for version in connections.named:
+        start = max(min(v.since for v in connections.same(version.connection)), written)
+        first = _first_called(gateway, connections)
+        if not start or (first is not None and (first <= start + SILENT or len(connections.named) > 1)):
+            continue
+        yield version, _advice(version.connection, start, first, "Recovered", min(heard, first or heard))
+
+
+def _first_called(gateway: Gateway, connections: Connections) -> int | None:
+    """Return when a peer that no connection names was first heard: Azure found its address by name. None if never."""
+    nameless = (t for t in gateway.tunnels.values() if connections.first_had(t.remote) is None and t.known())
+    return min((t.first_seen for t in nameless if t.first_seen), default=None)
 
 
 def _advice(connection: Connection, start: int, end: int | None, resolution: str, until: int) -> Advice:
@@ -47,10 +59,12 @@ def _advice(connection: Connection, start: int, end: int | None, resolution: str
         else "Azure should call the peer by itself, and a tunnel that is up renews its keys at least every eight hours."
     )
     late = until >= start + LATE
+    link = f", link {connection.link}," if connection.link else ""
+    called = f"Connection {connection.name}{link} to {connection.remote or connection.fqdn}"
     finding = Finding(
         cause=Advisory.CONNECTION_SILENT,
         confidence=Confidence.MEDIUM if waits else Confidence.LOW,
-        explanation=f"Connection {connection.name} to {connection.remote} is configured, and not a single line of it has been"
+        explanation=f"{called} is configured, and not a single line of it has been"
         f" logged for {'a day' if late else 'nine hours'}. {told}",
         action_on=ActionOn.PEER if waits else ActionOn.UNKNOWN,
         hypotheses=_HYPOTHESES[1:] if waits else _HYPOTHESES,
@@ -59,8 +73,8 @@ def _advice(connection: Connection, start: int, end: int | None, resolution: str
     )
     return Advice(
         finding=finding,
-        summary=f"Connection {connection.name} to {connection.remote} has been silent since it is watched.",
-        past=f"Connection {connection.name} to {connection.remote} had been silent.",
+        summary=f"{called} has been silent since it is watched.",
+        past=f"{called} had been silent.",
         start=start,
         held=start + SILENT,
         last=min(start + (LATE if late else SILENT), end or until),  # not `until`: when somebody looked is no evidence
