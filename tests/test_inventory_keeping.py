@@ -320,6 +320,27 @@ def test_what_was_never_read_is_said_at_once(azure: Azure) -> None:
     assert refreshed.lost == ("RG cannot be read: RG: 503 Busy; verdicts there go without the names of connections",)
 
 
+def test_groups_without_any_gateway_are_not_what_was_meant(azure: Azure) -> None:
+    azure.reading = Reading()
+    refreshed = azure.refresh()
+    assert refreshed == Refreshed(
+        0,
+        (
+            "RG cannot be read: no VPN gateway of the app's region is there; verdicts there go without the names of connections",
+        ),
+    )
+    assert azure.refresh(EVERY) == Refreshed(0)
+    azure.reading = found(A)
+    assert azure.refresh(EVERY) == Refreshed(1, (), ("RG",))
+
+
+def test_a_group_that_nobody_asks_about_any_more_is_not_said_to_be_back(azure: Azure) -> None:
+    azure.reading = NOTHING_READ
+    azure.refresh()
+    azure.scopes, azure.reading = (OTHER,), Reading((Listing(SECOND, ()),))
+    assert azure.refresh(AGAIN) == Refreshed(1)
+
+
 def test_another_process_says_nothing_again(azure: Azure) -> None:
     azure.reading = NOTHING_READ
     azure.refresh()

@@ -43,6 +43,8 @@ MOST_ROWS = 32
 MOST_NAMED = 5
 """Troubles in one line of the log."""
 
+NOTHING = "nothing"
+"""What is lost where everything can be read and there is no gateway: most likely a group was mistaken for another."""
 FORMAT = 1
 HEAD, WANTED = "inventory-head", "inventory-wanted"
 
@@ -332,6 +334,9 @@ class Keeper:
         A fault of a moment is not worth a word: what was read before is told of when it fails a second time.
         """
         missing = found.unread | found.partial
+        troubles = found.troubles
+        if not missing and not found.listings:
+            missing, troubles = frozenset({NOTHING}), ("no VPN gateway of the app's region is there",)
         lost, news = {}, []
         for name in sorted(missing):
             loss = head.lost.get(name)
@@ -342,11 +347,15 @@ class Keeper:
             if loss.said and not (name in head.lost and head.lost[name].said):
                 news.append(name)
             lost[name] = loss
-        back = tuple(name for name, loss in sorted(head.lost.items()) if loss.said and name not in missing)
+        back = tuple(
+            name
+            for name, loss in sorted(head.lost.items())
+            if loss.said and name not in missing and any(_covers(scope, name) for scope in (*self._scopes, NOTHING))
+        )
         asked = int(found.wait * SECOND)
         usual = AGAIN if found.unread else CERTAIN if doubted else EVERY
         ids = [*self._scopes, *(listing.gateway.id for listing in found.listings)]
-        shown = {scope.lower(): _last(scope) for scope in ids}
+        shown = {scope.lower(): _last(scope) for scope in ids} | {NOTHING: ", ".join(map(_last, self._scopes))}
         new = Head(
             number=max(head.number + 1, at // SECOND),  # also where the one before could not be read
             scopes=self._scopes,
@@ -356,7 +365,7 @@ class Keeper:
             next_at=at + max(usual, asked) - SLACK,
             soonest_at=at + max(AGAIN if found.unread else MINUTE, asked) - SLACK,
         )
-        told = _told(news, shown, found.troubles, head) if news else ()
+        told = _told(news, shown, troubles, head) if news else ()
         return new, Refreshed(0, told, tuple(shown.get(name, _last(name)) for name in back))
 
     async def _sweep(self, key: str, head: Head) -> None:
