@@ -274,6 +274,16 @@ def test_addresses_that_may_not_be_read_any_more_are_those_of_before_for_a_day()
     assert after[KEY].connections.ended("203.0.113.7") == ()  # nobody can say so
 
 
+def test_a_setting_that_only_a_closed_list_has_is_that_of_before() -> None:
+    known, _ = merge({}, found(replace(A, dpd=45), B), (RG,), 1)
+    closed, _ = merge(known, found(A, B, partial=True), (RG,), 2)
+    assert closed[KEY].connections == known[KEY].connections
+    changed, _ = merge(known, found(A, B), (RG,), 2)
+    assert changed[KEY].connections.versions[0] == Version(replace(A, dpd=45), 1, 2)
+    back, _ = merge(changed, found(replace(A, dpd=30), B), (RG,), 3)
+    assert [v.connection.dpd for v in back[KEY].connections.versions] == [45, 0, 30, 0]
+
+
 def test_another_site_behind_a_connection_has_not_the_address_of_the_one_before() -> None:
     known, _ = merge({}, found(A), (RG,), 1)
     later, _ = merge(known, found(replace(HIDDEN, site="lng-new"), partial=True), (RG,), 2)

@@ -6,13 +6,16 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from ikestream.inventory import Connection, Inventory, renew, resource_manager
+from ikestream import codec
+from ikestream.inventory import Connection, Connections, Inventory, renew, resource_manager
 from ikestream.inventory.files import load
 from ikestream.inventory.resource_manager import Reading, ResourceManager
 from tests.emulators import resource_manager as emulator
@@ -312,6 +315,82 @@ def test_odd_resources_among_good_ones_harm_nobody(azure: emulator.ResourceManag
     azure.body = lambda path: json.dumps({"value": [*odd, *good]}).encode() if path.lower() == sites else None
 
     assert read(RG) == whole
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "/microsoft.network/virtualnetworkgateways/x",
+        "/a/b/c/microsoft.network/virtualnetworkgateways/x",
+        f"{RG}/providers/Microsoft.Network/virtualNetworkGateways/x?y",
+        f"{RG}/providers/Microsoft.Network/virtualNetworkGateways/\x00\n#",
+        f"{RG}/providers/Microsoft.Network/connections/x",
+        "/microsoft.network/connections/x",
+    ],
+)
+def test_odd_ids_in_an_answer_lead_nowhere(azure: emulator.ResourceManager, read: Any, odd: str) -> None:
+    whole = read(RG)
+    azure.page = 100
+    lists = {f"{RG}/providers/Microsoft.Network/virtualNetworkGateways".lower(), f"{LAB}/connections".lower()}
+    resource = {"id": odd, "properties": {"virtualNetworkGateway1": {"id": LAB}, "connectionType": "IPsec"}}
+
+    def with_it(path: str) -> bytes | None:
+        found = azure._listed(path.lower())
+        return json.dumps({"value": [*(found or ()), resource]}).encode() if path.lower() in lists else None
+
+    azure.body = with_it
+    reading = read(RG)
+    assert {one.gateway.name for one in reading.listings} <= {one.gateway.name for one in whole.listings}
+    assert "vng-hub" in {one.gateway.name for one in reading.listings}
+    assert all(line.isprintable() for line in reading.troubles)
+
+
+ODD = (
+    None,
+    7,
+    -1,
+    True,
+    "",
+    "x" * 9_999,
+    [],
+    {},
+    [None],
+    {"id": 7},
+    {"id": "/x"},
+    [[]],
+    {"properties": 3},
+    1e300,
+)
+
+
+def damaged(value: Any, random: Random, chance: float) -> Any:
+    """Return a JSON value in which here and there something else stands."""
+    if random.random() < chance:
+        return random.choice(ODD)
+    if isinstance(value, dict):
+        return {name: damaged(inner, random, chance) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [damaged(inner, random, chance) for inner in value]
+    return value
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_stands_in_an_answer_nothing_raises(seed: int) -> None:
+    random = Random(seed)
+    known = emulator.ResourceManager.__new__(emulator.ResourceManager)
+    known.resources = {str(r["id"]).lower(): r for r in stored("az", "virtual-wan")}
+
+    async def page(url: str) -> dict[str, Any]:
+        path = unquote(urlsplit(url).path).lower()
+        found = known.resources.get(path) or {"value": known._listed(path) or []}
+        answer = damaged(found, random, random.choice((0.0, 0.01, 0.05)))
+        return answer if isinstance(answer, dict) else {}
+
+    reading = asyncio.run(resource_manager._Round(page, "https://management.azure.com", "").read([RG, WAN, LAB]))
+    inventory = renew(Inventory(), reading.listings, 1)
+    for connections in inventory.gateways.values():
+        assert codec.unpack(codec.pack(connections, Connections), Connections) == connections
+    assert all(line.isprintable() for line in reading.troubles)
 
 
 def test_a_page_on_another_host_or_of_something_else_is_not_turned(

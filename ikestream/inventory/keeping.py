@@ -153,7 +153,13 @@ def _complete(listing: Listing, known: Connections) -> Listing:
     gateway, was = listing.gateway, known.gateway
     if not gateway.addresses and was is not None:
         gateway = replace(gateway, addresses=was.addresses)
-    return Listing(gateway, tuple(_filled(c, before.get(c.identity)) for c in listing.connections))
+    filled = []
+    for c in listing.connections:
+        other = before.get(c.identity)
+        # The list of a gateway's connections lacks it; the list of their group may be closed.
+        c = replace(c, dpd=c.dpd or other.dpd) if other is not None else c
+        filled.append(_filled(c, other))
+    return Listing(gateway, tuple(filled))
 
 
 def _corrected(known: Connections, listing: Listing) -> Connections:
@@ -182,7 +188,6 @@ def _filled(lacking: Connection, other: Connection | None) -> Connection:
         vendor=lacking.vendor or other.vendor,
         also=lacking.also or other.also,
         on_demand=lacking.on_demand or other.on_demand,
-        dpd=lacking.dpd or other.dpd,
     )
 
 

@@ -213,7 +213,7 @@ class _Round:
     region: str
     gathered: Gathered = field(default_factory=Gathered)
     refused: dict[str, _Refused] = field(default_factory=dict)  # path in lower case -> why it could not be read
-    _shown: dict[str, str] = field(default_factory=dict)
+    _names: dict[str, str] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
     _closed: dict[str, _Refused] = field(default_factory=dict)  # subscription -> that it wants to be left alone
     _until: float = 0.0
@@ -255,7 +255,7 @@ class _Round:
             kept,
             frozenset(partial),
             frozenset(unread),
-            tuple(f"{self._shown[path]}: {why.said}" for path, why in sorted(self.refused.items())),
+            tuple(f"{self._names[path]}: {why.said}" for path, why in sorted(self.refused.items())),
             max((why.wait for why in self.refused.values()), default=0.0),
         )
 
@@ -271,7 +271,7 @@ class _Round:
     def _needed_by(self, key: str) -> Iterator[str]:
         """Yield the lists that say more about the connections of a gateway and the sites at their other ends."""
         for r in self._connections(key):
-            yield f"{_group(r['id'])}/connections"  # the list of a gateway's connections lacks some settings (DPD)
+            yield f"{_group(str(r['id']))}/connections"  # the list of a gateway's connections lacks some settings (DPD)
             for name, kind in (
                 ("localNetworkGateway2", "localNetworkGateways"),
                 ("virtualNetworkGateway2", "virtualNetworkGateways"),
@@ -309,6 +309,10 @@ class _Round:
         await asyncio.gather(*(self._gather(path) for path in new.values()))
 
     async def _gather(self, path: str) -> None:
+        if not _PATHS.fullmatch(path):  # made of an id in an answer that is none
+            self.refused[path.lower()] = _Refused("no id of a resource")
+            self._names[path.lower()] = "a list"
+            return
         subscription = path.lower().split("/")[2]
         try:
             async with self._places:
@@ -317,7 +321,7 @@ class _Round:
                 found = await self._pages(path)
         except _Refused as refused:
             self.refused[path.lower()] = refused
-            self._shown[path.lower()] = _shown(path)
+            self._names[path.lower()] = _shown(path)
             if refused.wait:
                 self._closed[subscription] = refused
             return
