@@ -106,7 +106,11 @@ PLANTED = {
     "fold as soon as a negotiation has ended": Shortcut(
         fold,
         "fold",
-        (("cut = watermark - FOLD_HORIZON", "cut = watermark + FOLD_CONTEXT"), ("< MIN_FOLDED", "< 1")),
+        (
+            ("cut = watermark - FOLD_HORIZON", "cut = watermark + FOLD_CONTEXT"),
+            ("if len(timeline.conclusions) < MIN_FOLDED:", "if False:"),
+            ("if len(old) < MIN_FOLDED:", "if not old:"),
+        ),
     ),
     "evict the oldest session": Shortcut(
         tunnel.Tunnel,
