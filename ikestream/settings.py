@@ -40,7 +40,7 @@ NAMES = (
     CONNECTION, NAMESPACE, CREDENTIAL, CLIENT_ID, HUB_NAME, CONSUMER_GROUP, STORE, STORE_URI, TABLE, WEBHOOKS, PEERS,
     DEAD_LETTER_HUB, INGESTION_ENDPOINT, DCR_ID, INVENTORY, RESOURCE_MANAGER,
 )  # fmt: skip
-"""Every setting that is the app's own; the README has a row for each."""
+"""Every setting that is the app's own; infra/settings.md has a row for each."""
 PLATFORM = (SITE, REGION)
 """What App Service itself tells every app; nobody sets it."""
 

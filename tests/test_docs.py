@@ -14,17 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from ikestream import cli, settings
+from ikestream import cli, columns, health, settings
 from ikestream.finding import Advisory, Cause
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+CAUSES = ROOT / "ikestream/rules/README.md"
+SETTINGS = ROOT / "infra/settings.md"
 SAMPLE = "ikestream/data/samples/2-policy.json"
 
 
 def block(name: str, text: str) -> str:
     found = re.search(rf"<!-- {re.escape(name)} -->\n(.*?)<!-- end -->", text, re.DOTALL)
-    assert found, f"README.md has no block {name!r}"
+    assert found, f"there is no block {name!r}"
     return found[1]
 
 
@@ -45,19 +47,26 @@ def test_the_sample_output_is_what_the_program_prints() -> None:
 
 
 def test_every_cause_a_rule_can_name_is_explained_and_no_other() -> None:
-    explained = first_column(block("causes", README.read_text(encoding="utf-8")))
+    explained = first_column(block("causes", CAUSES.read_text(encoding="utf-8")))
     assert sorted(explained) == sorted(cause.value for cause in Cause)
     assert len(set(explained)) == len(explained)
 
 
 def test_every_advisory_is_explained_and_no_other() -> None:
-    explained = first_column(block("advisories", README.read_text(encoding="utf-8")))
+    explained = first_column(block("advisories", CAUSES.read_text(encoding="utf-8")))
     assert sorted(explained) == sorted(advisory.value for advisory in Advisory)
 
 
 def test_every_setting_is_explained() -> None:
-    explained = first_column(block("settings", README.read_text(encoding="utf-8")))
+    explained = first_column(block("settings", SETTINGS.read_text(encoding="utf-8")))
     assert sorted(explained) == sorted(settings.NAMES)
+
+
+def test_every_column_that_the_page_about_trouble_names_is_one() -> None:
+    table = (ROOT / "infra/trouble.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    named = set(re.findall(r"`([A-Z][A-Za-z]+)`", table))
+    assert len(named) > 10
+    assert named <= set(columns.types(health.TABLE))
 
 
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
@@ -76,7 +85,11 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_there_are_pages() -> None:
-    assert {README, ROOT / "ikestream/rules/README.md", ROOT / "infra/security.md"} <= set(PAGES)
+    assert {README, CAUSES, SETTINGS} <= set(PAGES)
+
+
+def test_the_entrance_stays_short() -> None:
+    assert len(README.read_bytes()) < 15_000
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -355,7 +355,7 @@ def test_what_is_configured_is_read_of_those_groups_that_the_app_is_told_of() ->
 
 
 def test_the_role_that_the_readme_describes_reads_what_the_app_asks_for_and_no_key() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "infra/README.md").read_text(encoding="utf-8")
     (written,) = re.findall(r"--role-definition '(\{.*?\})'", readme, re.DOTALL)
     role = json.loads(written)
     asked = {kind.lower() for kind in re.findall(r"[A-Za-z]+(?=\b)", resource_manager._PATHS.pattern)}

@@ -1,4 +1,4 @@
-"""Settings: what is taken, what is refused and how that is said, and that code and README name the same ones."""
+"""Settings: what is taken, what is refused and how that is said, and that code and page name the same ones."""
 
 from __future__ import annotations
 
@@ -218,6 +218,6 @@ def test_every_field_says_which_setting_it_is() -> None:
     assert len(documented) == len(settings.NAMES) + len(settings.PLATFORM)
 
 
-def test_the_readme_has_a_row_for_each() -> None:
-    table = (CHECKOUT / "README.md").read_text("utf-8").split("<!-- settings -->")[1].split("<!-- end -->")[0]
+def test_the_page_has_a_row_for_each() -> None:
+    table = (CHECKOUT / "infra/settings.md").read_text("utf-8").split("<!-- settings -->")[1].split("<!-- end -->")[0]
     assert set(re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)) == set(settings.NAMES)
