@@ -1,10 +1,11 @@
 """The pages say what the program does: sample output, causes, settings, commands and links are checked against the code.
 
-`python -m tests.test_docs` rewrites the sample output, for review with `git diff`.
+`python -m tests.test_docs` rewrites the sample output and the page about columns, for review with `git diff`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 CAUSES = ROOT / "ikestream/rules/README.md"
 SETTINGS = ROOT / "infra/settings.md"
+COLUMNS = ROOT / "infra/tables/README.md"
 SAMPLE = "ikestream/data/samples/2-policy.json"
 
 
@@ -36,6 +38,26 @@ def sample_output() -> str:
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)  # noqa: S603
     assert run.stderr == b""
     return f"```\n{run.stdout.decode().rstrip()}\n```\n"
+
+
+def column_tables() -> str:
+    """The page about the two tables, as their files describe them."""
+    parts = [
+        "# Columns\n\n`python -m tests.test_docs` writes this page from the files beside it. A revision is told when a column marked * changes.\n"
+    ]
+    for file in sorted((ROOT / "infra/tables").glob("*.json")):
+        table = json.loads(file.read_text(encoding="utf-8"))
+        rows = [
+            f"| `{c['name']}`{' *' if c.get('material') else ''} | {c['type']} | {c['description'].replace('|', chr(92) + '|')} |"
+            for c in table["columns"]
+        ]
+        head = f"## {table['name']}\n\n{table['description']}\n\n| column | type | what it is |\n|---|---|---|"
+        parts.append("\n".join([head, *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def test_the_page_about_columns_is_what_the_files_say() -> None:
+    assert COLUMNS.read_text(encoding="utf-8") == column_tables()
 
 
 def first_column(table: str) -> list[str]:
@@ -139,8 +161,9 @@ def test_every_make_target_that_is_named_is_there() -> None:
 def main() -> None:
     text = README.read_text(encoding="utf-8")
     new = text.replace(block("make run", text), sample_output())
-    README.write_text(new, encoding="utf-8")
-    sys.stdout.write("README.md rewritten\n" if new != text else "README.md unchanged\n")
+    for page, before, after in ((README, text, new), (COLUMNS, COLUMNS.read_text(encoding="utf-8"), column_tables())):
+        page.write_text(after, encoding="utf-8")
+        sys.stdout.write(f"{page.relative_to(ROOT)} {'rewritten' if after != before else 'unchanged'}\n")
 
 
 if __name__ == "__main__":
