@@ -27,12 +27,14 @@ from rich.console import Console
 from ikestream.batch import Delivery
 from ikestream.events import Category, Record
 from ikestream.hubs import Failed, Hubs, reason
+from ikestream.incident import Row
 from ikestream.inventory import Inventory
 from ikestream.lab import Lab, wrap
 from ikestream.lab.faults import phase_one_both_try, wrong_key_both_try
 from ikestream.lab.rehearsals import ends_without_a_reason, one_leg_goes_down
 from ikestream.replay import NO_INVENTORY
 from ikestream.times import SECOND
+from ikestream.tunnel import MAX_STRANGERS
 from ikestream.watch import board
 from ikestream.watch import stream as module
 from ikestream.watch.picture import Picture, Standing
@@ -104,6 +106,38 @@ def test_an_incident_that_is_over_is_shown_as_resolved() -> None:
     text = "\n".join(drawn(picture, 80, now=NOW + 300 * SECOND))
     assert re.search(rf"{remote} .* resolved .*PreSharedKeyMismatch", text)
     assert re.search(rf"{remote} .* up ", text)
+
+
+def test_an_incident_that_is_over_is_shown_once_and_not_at_all_if_it_was_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(incident: str, revision: int, state: str, resolution: str | None = None) -> Row:
+        return {"IncidentId": incident, "Revision": revision, "State": state, "Resolution": resolution}
+
+    rows = [
+        row("a", 1, "Open"), row("b", 1, "Open"), row("c", 1, "Open"), row("a", 2, "Resolved", "Recovered"),
+        row("b", 2, "Resolved", "Withdrawn"), row("a", 3, "Resolved", "Recovered"), row("c", 2, "Resolved", "Merged"),
+        *(row(f"d{n}", 1, "Resolved", "Recovered") for n in range(3)),
+    ]  # fmt: skip
+    monkeypatch.setattr("ikestream.watch.picture.tell", lambda *_: rows)
+    picture = pictured([])
+    picture.conclude({"0": 0}, NOW)
+    assert picture.open == {}
+    assert [(r["IncidentId"], r["Revision"]) for r in picture.over] == [("a", 3), ("d0", 1), ("d1", 1), ("d2", 1)]
+    # Late evidence may open it again.
+    monkeypatch.setattr("ikestream.watch.picture.tell", lambda *_: [row("a", 4, "Open")])
+    picture.conclude({"0": 0}, NOW)
+    assert list(picture.open) == ["a"]
+    assert [r["IncidentId"] for r in picture.over] == ["d0", "d1", "d2"]
+
+
+def test_strangers_that_come_and_go_leave_nothing_behind() -> None:
+    line = "SESSION_ID :{{{0:032x}}} Remote 203.0.{1}.{2}:500: Local 192.0.2.4:500: [RECEIVED][SA_INIT] Received SA INIT iCookie 0x1 rCookie 0x0"
+    knocks = [
+        Record(NOW, GATEWAY, Category.IKE, "IKELogEvent", "GatewayTenantWorker_IN_0", line.format(n, n // 250, n % 250 + 1))
+        for n in range(1_000)
+    ]  # fmt: skip
+    picture = pictured(knocks)
+    picture.conclude({"0": 0}, NOW)
+    assert len(picture._last) <= MAX_STRANGERS
 
 
 def test_one_of_two_legs_is_degraded_and_the_leg_that_is_missing_counts() -> None:

@@ -40,7 +40,7 @@ def board(picture: Picture, title: str, trouble: str, now: int, width: int, heig
     room = max(height - 8, 2 * FEWEST)  # rules, heads and the status line
     shown = incidents[: max(room - max(min(len(tunnels), room // 2), FEWEST), 1)]
     room -= max(len(shown), 1)
-    over = list(picture.over)[::-1][: max(min(len(picture.over), room - len(tunnels)), 0)]
+    over = picture.over[::-1][: max(min(len(picture.over), room - len(tunnels)), 0)]
     room -= len(over)
     parts: list[RenderableType] = [Rule(Text(plain(title), style="bold"), style="dim")]
     if incidents or over:

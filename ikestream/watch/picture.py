@@ -19,6 +19,8 @@ from ikestream.times import LIVE
 
 SHOWN_AFTERWARDS = 5
 """Incidents that are over and still shown, newest."""
+RETRACTED = ("Withdrawn", "Merged")
+"""Ends of an incident that never was one, or is another."""
 RATE = 60
 """Seconds over which records are counted for the rate."""
 
@@ -62,7 +64,8 @@ class Picture:
     """Up to when everything has been read; None until that is known."""
     open: dict[str, Row] = field(default_factory=dict)
     """Incidents that are open, by id, oldest first."""
-    over: deque[Row] = field(default_factory=lambda: deque(maxlen=SHOWN_AFTERWARDS))
+    over: list[Row] = field(default_factory=list)
+    """The newest of those that are over, oldest first."""
     told: int = 0
     _last: dict[Scope, IkeEvent] = field(default_factory=dict)
     _standings: dict[Scope, tuple[TunnelNow, int | None]] = field(default_factory=dict)
@@ -92,6 +95,8 @@ class Picture:
     def conclude(self, heads: Mapping[str, int], now: int) -> list[Row]:
         """Judge what is due, over nothing that is unread (law 4); return the revisions in the order told."""
         self.now = now
+        # Strangers come and go, on a board or without one.
+        self._last = {s: e for s, e in self._last.items() if s.remote in self.estate.gateways[s.gateway].tunnels}
         self.reached = self.estate.watermark(heads, now)
         if self.reached is None:
             return []
@@ -99,10 +104,13 @@ class Picture:
         for row in rows:
             self.told += 1
             incident = row["IncidentId"]
+            self.over = [other for other in self.over if other["IncidentId"] != incident]
             if row["State"] == "Open":
                 self.open[incident] = row
-            elif self.open.pop(incident, None) is not None or row["Resolution"] not in ("Withdrawn", "Merged"):
-                self.over.append(row)
+                continue
+            self.open.pop(incident, None)
+            if row["Resolution"] not in RETRACTED:
+                self.over = [*self.over, row][-SHOWN_AFTERWARDS:]
         return rows
 
     @property
@@ -136,11 +144,6 @@ class Picture:
                     shown[scope] = self._look(scope, [(s, e) for r, s, e in orphans if r == remote], at)
         self.estate.changed = set()
         self._standings = shown
-        self._last = {
-            scope: event
-            for scope, event in self._last.items()
-            if scope.remote in self.estate.gateways[scope.gateway].tunnels
-        }
         order = list(Standing)
         return sorted(
             (standing for standing, _ in shown.values()),
