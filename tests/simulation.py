@@ -195,16 +195,26 @@ class Cloud:
         elif what == "rename":
             connections.append(replace(one, id=f"{one.id}-new", name=f"{one.name}-new"))
 
-    def read(self, now: int, *, unread: bool) -> Reading:
-        """Return what a reading finds at `now`; `unread`: not the first gateway."""
+    def read(self, now: int, *, unread: bool, partial: bool, short: bool) -> Reading:
+        """Return what a reading finds at `now`.
+
+        `unread`: not the first gateway; `partial`: no addresses of its sites; `short`: not its first connection, of which
+        nobody says that it is there.
+        """
         state = max((s for s in self.states if s[0] <= now), key=lambda s: s[0])[1]
-        lost = self.scopes[:1] if unread else []
+        first = self.scopes[0]
+        if partial:
+            state = {**state, first: [replace(c, remote="") for c in state[first]]}
+        if short:
+            state = {**state, first: state[first][1:]}
+        lost = [first] if unread else []
         return Reading(
             tuple(
                 Listing(VpnGateway(gateway, gateway.rpartition("/")[2], "RG"), tuple(connections))
                 for gateway, connections in state.items()
                 if gateway not in lost
             ),
+            partial=frozenset([first.lower()] if partial and not unread else ()),
             unread=frozenset(gateway.lower() for gateway in lost),
         )
 
@@ -254,7 +264,8 @@ class Simulation:
     async def list_(self, _: Sequence[str]) -> Reading:
         assert self.cloud is not None
         await Step("list")
-        found = self.cloud.read(self.world.now, unread=self.world.fails(0.1))
+        fails = self.world.fails
+        found = self.cloud.read(self.world.now, unread=fails(0.1), partial=fails(0.1), short=fails(0.05))
         await Step("listed")
         return found
 
