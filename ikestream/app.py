@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ikestream import batch, hub, inbox
 from ikestream.batch import Delivery
 from ikestream.settings import Settings
-from ikestream.stores import Store, Unavailable
+from ikestream.stores import Store, TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -96,7 +96,7 @@ class App:
         """Read what is configured on the gateways, if it is time."""
         try:
             done = await self._keeper.refresh()
-        except Unavailable as why:
+        except (TooLarge, Unavailable) as why:
             log.warning("store: %s", why)
             return
         if done is None:

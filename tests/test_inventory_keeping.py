@@ -11,7 +11,7 @@ from ikestream import codec
 from ikestream.events import Proposal
 from ikestream.inventory import Connection, Connections, Inventory, Version, VpnGateway, keeping
 from ikestream.inventory.connections import Ended, Listing
-from ikestream.inventory.keeping import AGAIN, EVERY, HEAD, KEPT, Head, Keeper, Known, Refreshed, View, merge
+from ikestream.inventory.keeping import AGAIN, EVERY, HEAD, KEPT, WANTED, Head, Keeper, Known, Refreshed, View, merge
 from ikestream.inventory.resource_manager import Reading
 from ikestream.stores import Conflict, Delete, Document, Put, Store, Unavailable, partition, tables
 from ikestream.stores.memory import Memory
@@ -398,6 +398,7 @@ def test_too_many_gateways_are_left_out_and_that_is_said(azure: Azure, monkeypat
     azure.scopes, azure.reading = (OTHER, RG), Reading((Listing(GATEWAY, (A,)), Listing(SECOND, ())))
     assert azure.refresh() == Refreshed(1, ("1 gateways are too many and were left out",))
     assert len(run(azure.view.read(azure.now)).gateways) == 1
+    assert azure.refresh(EVERY) == Refreshed(1)  # said once
 
 
 class Interrupted:
@@ -503,12 +504,31 @@ def test_what_is_damaged_is_written_anew(azure: Azure) -> None:
     azure.refresh(EVERY)
     assert [v.connection for v in azure.seen().current] == [A]
 
+    run(azure.store.write(WANTED, [Put(WANTED, b"damaged")]))
+    assert azure.refresh(2 * MINUTE) is None
     run(azure.store.write(HEAD, [Put(HEAD, b"damaged")]))
     with pytest.raises(codec.BadState):
         run(View(azure.store).read(azure.now))
     azure.refresh(EVERY)
     assert [v.connection for v in azure.seen().current] == [A]
     assert len(rows(azure, KEY)) == 1
+
+
+def test_what_cannot_be_swept_away_keeps_nobody_from_being_told(azure: Azure) -> None:
+    class Sticky(Memory):
+        async def write(self, partition: str, changes: Sequence[Put | Delete]) -> list[str]:
+            if any(isinstance(change, Delete) for change in changes):
+                raise Unavailable("503")
+            return await super().write(partition, changes)
+
+    azure = Azure(Sticky())
+    azure.refresh()
+    azure.scopes = (OTHER, RG)
+    azure.reading = replace(found(CUSTOM), unread=frozenset({OTHER.lower()}), troubles=("other: 403",))
+    refreshed = azure.refresh(MINUTE)
+    assert refreshed is not None
+    assert len(refreshed.lost) == 1
+    assert [v.connection for v in azure.seen().current] == [CUSTOM]
 
 
 def test_of_two_writers_one_is_told(azure: Azure) -> None:

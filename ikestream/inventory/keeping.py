@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ikestream import codec
 from ikestream.inventory.connections import Connection, Connections, Inventory, Listing, renew
-from ikestream.stores import MAX_BODY, Conflict, Delete, Put, Store, partition
+from ikestream.stores import MAX_BODY, Conflict, Delete, Put, Store, Unavailable, partition
 from ikestream.times import DAY, EXPECTED_LEG_AGE, MINUTE, SECOND
 from ikestream.timestamps import iso
 
@@ -110,7 +110,7 @@ def merge(
     at: int,
     doubted: Mapping[str, str] = {},
 ) -> tuple[dict[str, Known], dict[str, str]]:
-    """Return what is known after a reading that began at `at` (ms), and the gateways that are in doubt, with a mark of what is missing.
+    """Return what is known after a reading that began at `at` (ms), and gateways in doubt with a mark of what is missing.
 
     A gateway that is in none of the `scopes` any more is forgotten, without a word that its connections went. One that
     could not be read stays as it was, and so does one of which something is missing that was there before, unless just
@@ -263,7 +263,7 @@ class Keeper:
     async def refresh(self) -> Refreshed | None:
         """Read if it is time; return what is to be told, None if it is not time or somebody else was faster.
 
-        Raises `Unavailable`; the next call tries again.
+        Raises `Unavailable` and `TooLarge`; the next call tries again.
         """
         head, etag = await self._head()
         if head.format > FORMAT or not await self._is_due(head):
@@ -276,7 +276,7 @@ class Keeper:
         merged, doubted = merge(known, found, self._scopes, at, head.doubted)
         new, told = self._follow(head, found, doubted, at)
         too_many = sorted(merged)[MOST_GATEWAYS:]
-        written: dict[str, int] = {}
+        written: set[str] = set()
         for key, one in merged.items():
             if key in too_many:
                 continue
@@ -287,15 +287,18 @@ class Keeper:
                 await self._store.write(
                     partition("i", key), [Put(f"{entry.name}|{n:03d}", row) for n, row in enumerate(rows)]
                 )
-                written[key] = len(rows)
+                written.add(key)
             new.gateways[key] = replace(entry, read_at=one.read_at, whole_at=one.whole_at)
         try:
             await self._store.write(HEAD, [Put(HEAD, codec.pack(new, Head), etag=etag)])
         except Conflict:
             return None
-        for key in sorted(written.keys() | (head.gateways.keys() - new.gateways.keys())):
-            await self._sweep(key, new)
-        if too_many:
+        try:
+            for key in sorted(written | (head.gateways.keys() - new.gateways.keys())):
+                await self._sweep(key, new)
+        except Unavailable:
+            pass  # it is in nobody's way
+        if too_many and len(head.gateways) < MOST_GATEWAYS:  # said once
             told = replace(told, lost=(*told.lost, f"{len(too_many)} gateways are too many and were left out"))
         return replace(told, gateways=len(new.gateways))
 
@@ -307,10 +310,12 @@ class Keeper:
             return True
         if now < head.soonest_at:
             return False
-        wanted = 0
         async for document in self._store.read(WANTED, 1):
-            wanted = codec.unpack(document.body, int)
-        return wanted > head.tried_at
+            try:
+                return bool(codec.unpack(document.body, int) > head.tried_at)
+            except codec.BadState:  # whoever wants it again writes it anew
+                return False
+        return False
 
     async def _head(self) -> tuple[Head, str]:
         try:
