@@ -75,13 +75,15 @@ class Attempts:
 
 def gather(parts: Iterable[Attempts]) -> Attempts:
     """Return all of them together, within the bounds."""
-    parts = list(parts)
-    identities: frozenset[str] | set[str] = parts[0].identities if parts else frozenset()
+    identities: frozenset[str] | set[str] = frozenset()
     newest: set[Attempt] = set()
     for part in parts:
-        if len(identities) < MAX_ATTEMPTS and not part.identities <= identities:
-            identities = identities | part.identities
         newest.update(part.newest)
+        if not identities:
+            identities = part.identities  # of a span that stands for hundreds, nothing is copied
+        elif len(identities) < MAX_ATTEMPTS and not part.identities <= identities:
+            identities = {*identities, *part.identities} if isinstance(identities, frozenset) else identities
+            identities |= part.identities
     return Attempts(frozenset(identities), tuple(nlargest(MAX_NEWEST, newest)))
 
 
