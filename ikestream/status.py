@@ -476,7 +476,12 @@ def _replay(
     """Return the changes of state of one leg, whose negotiations are `own`, after the folded ones."""
     marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
-    ups = sorted(succeeded + [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP])
+    connected = [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP]
+    # Down by the fold, and nothing since that could bring it up: whatever else fails, it stays down.
+    down = bool(folded) and folded[-1].state is State.DOWN
+    if down and max(succeeded, default=0) <= tunnel.folded_to and max(connected, default=0) <= folded[-1].at:
+        return []
+    ups = sorted(succeeded + connected)
     agreed = succeeded + [
         at
         for span in tunnel.spans
