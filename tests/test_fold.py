@@ -145,6 +145,29 @@ def test_what_is_told_does_not_depend_on_when_it_was_folded(every: int) -> None:
     ]
 
 
+def test_a_tunnel_log_alone_brings_back_what_was_down_at_the_fold() -> None:
+    """The lines of the attempt that went well are lost; TunnelConnected says that it did."""
+
+    def mark(at: int, word: str) -> Record:
+        operation = f"Tunnel{word}"
+        return Record(
+            at, GATEWAY, Category.TUNNEL, operation, "GatewayTenantWorker_IN_0", "", remote_ip=PEER, status=word
+        )
+
+    down, back = START + 30 * MINUTE, START + 150 * MINUTE
+    records = [mark(START, "Connected"), mark(down, "Disconnected")]
+    for number, at in enumerate(range(down + 5 * SECOND, back, 30 * SECOND)):
+        records += refused_call(at, number)
+    records += [mark(back, "Connected"), *refused_call(back + 40 * MINUTE, 10_000)]
+    folded, often = run(records, 15 * SECOND)
+    _, once = run(records, None)
+    assert folded
+    assert contents(often) == contents(once)
+    assert [(r["State"], r["Resolution"], r["DurationSeconds"]) for r in contents(often)] == [
+        ("Resolved", "Recovered", (back - down) / 1000)
+    ]
+
+
 def test_thousands_of_equal_retries_do_not_push_out_the_one_offer() -> None:
     # The whole flood would take minutes; what is kept must not grow from the first thousand to the next three.
     kept: list[int] = []
