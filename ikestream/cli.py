@@ -227,19 +227,26 @@ def _diagnose(options: argparse.Namespace) -> int:
     inventory = read_inventory(options, errors)
     if inventory is None:
         return UNREADABLE
-    with Bars(errors) as bars:
-        rows: list[Row] = []
-        last: dict[str, Row] = {}
-        with formats.read(options.paths, gateway=options.gateway, progress=bars.read, judged=bars.judge) as saved:
-            for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
-                for row in run(records, tally, frozenset(options.peer), inventory):
+    last: dict[str, Row] = {}
+    outages: set[str] = set()
+    out, waiting = sys.stdout.buffer, list[bytes]()
+    with (
+        Bars(errors) as bars,
+        formats.read(options.paths, gateway=options.gateway, progress=bars.read, judged=bars.judge) as saved,
+    ):
+        for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
+            for row in run(records, tally, frozenset(options.peer), inventory):
+                stands = row["Kind"] == "Outage" and row["Resolution"] not in ("Withdrawn", "Merged")
+                (outages.add if stands else outages.discard)(row["IncidentId"])
+                if options.output != "json":
                     last[row["IncidentId"]] = row
-                    if options.output == "json":
-                        rows.append(row)
+                elif out.isatty():  # with the bars on it
+                    waiting.append(orjson.dumps(row) + b"\n")
+                else:  # at once: of a month there are more than fit in memory
+                    out.write(orjson.dumps(row) + b"\n")
     if options.output == "json":
-        for row in rows:
-            sys.stdout.buffer.write(orjson.dumps(row) + b"\n")
-        sys.stdout.buffer.flush()
+        out.writelines(waiting)
+        out.flush()
     else:
         chosen = options.commands or ["az"]
         tools = [tool for tool in TOOLS if tool.lower() in chosen or "all" in chosen]
@@ -247,8 +254,7 @@ def _diagnose(options: argparse.Namespace) -> int:
     notes(errors, saved.problems, tally, records=options.output == "json")
     if any(problem.fatal for problem in saved.problems):
         return UNREADABLE
-    outage = any(row["Kind"] == "Outage" and row["Resolution"] not in ("Withdrawn", "Merged") for row in last.values())
-    return FOUND if options.fail_on == "outage" and outage else OK
+    return FOUND if options.fail_on == "outage" and outages else OK
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -100,7 +100,7 @@ def retries(path: Path, records: int, tunnels: int) -> int:
     with path.open("wb") as file:
         body = []
         for number in range(records):
-            spread = number * 2_654_435_761 % 2**64
+            spread = number * 0x9E3779B97F4A7C15 % 2**64 | 1 << 63
             at = _time(START + number * 1_550 // tunnels).decode()
             body.append(text.format(at, GATEWAY.format(0), spread % 2**32, number, address(number % tunnels), spread))
             if len(body) == IN_A_BODY or number + 1 == records:
