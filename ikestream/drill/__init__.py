@@ -14,7 +14,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,10 @@ class _Played:
         def told(row: arrival.Sighting) -> bool:
             return row.kind == rehearsal.kind and row.cause == rehearsal.cause
 
-        row, seen = await table.until(opened, told, self._options.patience)
+        if self._mending:
+            self._say(f"all is well again at {self._duration} s; Ctrl-C leaves it as it is")
+        with self._waiting("the row"):
+            row, seen = await table.until(opened, told, self._options.patience)
         if row is None:
             if self._mending and not over.done():
                 self._duration = 0
@@ -222,14 +225,22 @@ class _Played:
         await over
         if rehearsal.back is Back.NOTHING:
             return
-        row, _ = await table.until(
-            opened, lambda r: told(r) and r.state == "Resolved" and r.incident == row.incident, self._options.patience
-        )
+        with self._waiting("the row that says Resolved"):
+            row, _ = await table.until(
+                opened,
+                lambda r: told(r) and r.state == "Resolved" and r.incident == row.incident,
+                self._options.patience,
+            )
         if row is None:
             raise Failed(
                 f"no row says Resolved after {self._options.patience} s{_because(table)}: look at LagSeconds in IkeStreamHealth_CL"
             )
         self._say(f"resolved, in the table: revision {row.revision}, told {row.told}")
+
+    def _waiting(self, what: str) -> AbstractContextManager[object]:
+        """Show on a terminal that it waits, and for what."""
+        words = f"waiting for {what} in Log Analytics"
+        return self._out.status(words) if self._out.is_terminal else nullcontext()
 
     def _announce(self) -> None:
         after = self._rehearsal.after
