@@ -126,7 +126,7 @@ def test_what_is_for_the_record_is_one_paragraph_a_kind(tmp_path: Path) -> None:
 
 
 def test_what_is_of_one_connection_alone_is_said_of_each() -> None:
-    log = CASES / "ConnectionSilent" / "two-of-four-in-ten-hours.log"
+    log = CASES / "ConnectionSilent" / "three-of-four-in-ten-hours.log"
     said = diagnose(log, "--inventory", CASES.parent / "inventories" / "az", columns=300).out.decode()
     (silent,) = [line for line in said.splitlines() if "ConnectionSilent" in line]
     assert ("cn-hub" in silent, "cn-seattle" in silent, "more like it" in silent) == (True, True, False)

@@ -619,6 +619,28 @@ def test_responder_only_is_told_and_no_hypothesis_any_more() -> None:
     assert not any("ResponderOnly" in h["Cause"] for h in row["Hypotheses"])
 
 
+def test_a_dead_peer_that_azure_waits_for_and_a_short_dpd_timeout_are_told() -> None:
+    bench = lab()
+    site = bench.site(active_active=False)
+    site.set(azure={"initiates": False})
+    site.run(25 * MINUTE)
+    site.set(peer={"initiates": False})
+    site.drop(13886, reason="DPD timed out")
+    site.run(HOUR)
+
+    def told_of(**settings: Any) -> Row:
+        row = outage(rows(bench, inventory(bench, (0, [connection(bench, site, **settings)]))))
+        assert row["Cause"] == "PeerStoppedResponding"
+        return row
+
+    assert "Azure waits for the peer" in told_of(mode=Mode.RESPONDER_ONLY)["Explanation"]
+    assert "Azure waits for the peer" not in told_of()["Explanation"]
+    assert told_of(dpd=10)["Hypotheses"][0]["Cause"].startswith("The DPD timeout of the connection is 10 s")
+    assert any("dpdTimeoutSeconds=45" in c["Command"] for c in told_of(dpd=10)["FixCommands"])
+    for dpd in (0, 30, 45):
+        assert not any("DPD" in h["Cause"] for h in told_of(dpd=dpd)["Hypotheses"])
+
+
 # --- a site with several tunnels ----------------------------------------------------------------------------------
 
 

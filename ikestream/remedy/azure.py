@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Command, Parameter
 from ikestream.inventory import Connection
+from ikestream.inventory.connections import SHORT_DPD
 from ikestream.offers import GatewayKind, Phase, custom_values, parameters, spell, weak
 from ikestream.remedy.names import Agreed, Words, networks, write
 
@@ -20,8 +21,6 @@ NONE = "None; it only reads."
 NO_UNDO = "Not needed."
 DROPS = "Drops this tunnel for some seconds, on every leg. Other connections of the gateway are not touched."
 _SIGNED_IN = "PowerShell is signed in to the subscription of the gateway."
-SHORT_DPD = 30
-"""Seconds: a shorter DPD timeout takes a moment's loss for a dead peer (facts 04)."""
 SA_LIFETIME = 27000  # seconds, Azure's default; lifetimes are not negotiated and need not match (facts 01)
 SA_SIZE = 102400000  # KB, Azure's default
 

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 
 from ikestream.events import Proposal, Selector
 from ikestream.finding import Confidence, Hypothesis, OffersSource
-from ikestream.inventory import Connection, Version
+from ikestream.inventory import Connection, Mode, Version
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Phase, Role, compare, default_offers, is_default
 
@@ -62,6 +62,13 @@ def contradicts(version: Version | None, logged: Iterable[Proposal], gateway: st
         return ""
     held = "no policy of its own" if custom is None else "another policy"
     return f" What is configured was read as {held}: that reading and this log are of different times."
+
+
+def waiting(version: Version | None) -> str:
+    """Say so where Azure is set to wait for the peer, '' where it is not, or nobody knows."""
+    if version is None or version.connection.mode is not Mode.RESPONDER_ONLY:
+        return ""
+    return " The connection is set to ResponderOnly: Azure waits for the peer to call."
 
 
 def outdates(version: Version | None, logged: Negotiation) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
-from ikestream.inventory import Mode
+from ikestream.rules.configured import waiting
 from ikestream.rules.ending import LIFETIME_OR_DELETE, How, attempts_after, code, endings, evidence, reason, those
 
 
@@ -23,8 +23,7 @@ def judge(situation: Situation) -> Finding | None:
     told += "." if those(shown, How.DELETED) else " (or its lifetime ended, which its age makes unlikely)."
     told += reason(shown) + " Neither end has tried and failed to bring it up since."
     version = situation.configured
-    if version is not None and version.connection.mode is Mode.RESPONDER_ONLY:
-        told += " The connection is set to ResponderOnly: Azure waits for the peer to call."
+    told += waiting(version)
     return Finding(
         cause=Cause.PEER_DISCONNECTED,
         confidence=Confidence.MEDIUM,

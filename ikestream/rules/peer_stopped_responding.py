@@ -11,7 +11,9 @@ from __future__ import annotations
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.inventory.connections import SHORT_DPD
 from ikestream.negotiation import Initiator
+from ikestream.rules.configured import waiting
 from ikestream.rules.ending import Ending, How, attempts_after, code, endings, evidence, reason, those
 from ikestream.rules.gateway import neighbours
 from ikestream.rules.signature import prove, reached
@@ -29,6 +31,8 @@ def judge(situation: Situation) -> Finding | None:
     by_name_only = not those(shown, How.VANISHED)
     told = "The tunnel was up; then the peer stopped answering Azure's liveness checks (dead peer detection)"
     told += _afterwards(situation) + "." + reason(shown)
+    if not attempts_after(situation):
+        told += waiting(situation.configured)
     if crowd:
         told += f" {near.peers} of {near.of} tunnels of this gateway dropped in the same two minutes."
     return Finding(
@@ -37,7 +41,7 @@ def judge(situation: Situation) -> Finding | None:
         explanation=told,
         action_on=ActionOn.UNKNOWN if crowd else ActionOn.PEER,
         failed_step=reached(situation.newest[0]) if situation.newest else FailedStep.ESTABLISHED,
-        hypotheses=(_COMMON, *_HYPOTHESES) if crowd else _HYPOTHESES,
+        hypotheses=_hypotheses(situation, crowd=crowd),
         missing_evidence="Why the peer went silent: its uptime, and its own log at this minute.",
         code=code(shown) or DPD,
         evidence=_prove(situation, shown),
@@ -51,6 +55,19 @@ def _afterwards(situation: Situation) -> str:
     if any(n.initiator is Initiator.AZURE for n in attempts_after(situation)):
         return " and does not answer since"
     return ""
+
+
+def _hypotheses(situation: Situation, *, crowd: bool) -> tuple[Hypothesis, ...]:
+    version = situation.configured
+    dpd = version.connection.dpd if version is not None else 0
+    short = (
+        Hypothesis(
+            f"The DPD timeout of the connection is {dpd} s, so that a moment's loss takes a living peer for a dead one",
+            Confidence.MEDIUM,
+            "Set it to 45 s and see whether the drops go on.",
+        ),
+    )
+    return (*((_COMMON,) if crowd else ()), *(short if 0 < dpd < SHORT_DPD else ()), *_HYPOTHESES)
 
 
 def _prove(situation: Situation, shown: list[Ending]) -> tuple[IkeEvent, ...]:
