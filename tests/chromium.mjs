@@ -137,6 +137,26 @@ for (const [viewport, colorScheme] of [[WIDE, "light"], [WIDE, "dark"], [PHONE, 
     await page.click("#filters button[type=reset]");
     await page.waitForTimeout(50);
     told.filters.again = await incidents();
+    const tracks = () => page.locator(".track").count().then(async (all) => [await page.locator(".track:not([hidden])").count(), all]);
+    await page.selectOption("#f-state", "advisory");
+    told.filters.tracks = await tracks();
+    await page.click("#filters button[type=reset]");
+    await page.waitForTimeout(50);
+    if (await page.locator("#f-from").count()) {
+      const axis = () => page.locator("#axis").textContent();
+      const bars = () => page.locator(".tracks rect:visible").count();
+      told.filters.axis = [await axis()];
+      told.filters.bars = [await bars()];
+      await page.fill("#f-from", "2001-01-01T00:00:00");
+      await page.fill("#f-to", "2001-01-01T00:10:00");
+      told.filters.before = await incidents();
+      told.filters.axis.push(await axis());
+      told.filters.bars.push(await bars());
+      await page.click("#filters button[type=reset]");
+      await page.waitForTimeout(50);
+      told.filters.axis.push(await axis());
+      told.filters.bars.push(await bars());
+    }
   }
   told.broken ||= await page.evaluate(() => "broken" in window);
   await page.context().close();

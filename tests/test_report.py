@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,16 @@ import pytest
 
 from ikestream import formats
 from ikestream.cli import main
+from ikestream.events import Category, Record
+from ikestream.grammar import read
+from ikestream.lab import Lab
+from ikestream.negotiation import Negotiation
 from ikestream.replay import Tally
 from ikestream.report import Account, gather
-from ikestream.report.exchange import MAX_LINES, Ladder, Reach, Way
-from ikestream.report.gather import MAX_INCIDENTS, MAX_SESSIONS
+from ikestream.report.account import MAX_INCIDENTS, MAX_SESSIONS, fetch
+from ikestream.report.exchange import MAX_LINES, MAX_STEPS, Ladder, Reach, Way, draw
 from ikestream.report.page import MANY_ALIKE
+from ikestream.times import HOUR, LIVE
 from tests.bench import report as bench
 from tests.expectations import CASES, Case, cases
 from tests.test_terminal import HOSTILE, LONG, log
@@ -195,6 +201,55 @@ def test_no_line_is_lost_between_log_and_ladder() -> None:
     lines = [e.message for ladder in ladders(POLICY) for step in ladder.steps for e in step.lines]
     with formats.read([POLICY]) as saved:
         assert sorted(lines) == sorted(record.message for record in saved)
+
+
+# --- Bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_fetched_for_drawing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = CASES / "PreSharedKeyMismatch" / "down-again-after-half-a-minute.log"
+    with formats.read([path]) as saved:
+        records = list(saved.timed())
+    wanted = {("vng", session) for session in re.findall(r"\{([0-9a-f-]{36})\}", " ".join(r.message for r in records))}
+    named = [replace(record, gateway="VNG") for record in records]
+    everything = fetch(named, wanted)
+    assert everything.keys() == wanted
+    monkeypatch.setattr("ikestream.report.account.MAX_LINES", 5)
+    assert sum(len(session.events) for session in fetch(named, wanted).values()) == 5
+
+
+def test_lines_folded_away_while_the_clock_runs_are_fetched_again() -> None:
+    # Hours of retries: of all but the newest only the first and the last stay whole while they are judged.
+    lab = Lab(5, tunnel_log=True)
+    site = lab.site(active_active=False)
+    site.set(peer={"key": "two"})
+    site.run(3 * HOUR)
+    site.set(peer={"key": site.azure.key})
+    site.run(20 * HOUR)
+    with formats.in_order(lab.log.records) as ordered:
+        saved = formats.Reading(iter(ordered), [])
+    with saved:
+        found = gather(saved, Tally())
+    (outage,) = [row for row in found.rows if row["Kind"] == "Outage"]
+    drawn = {exchange.ladder.session for exchange in found.exchanges[outage["IncidentId"]]}
+    assert len(outage["SessionIds"]) == 10
+    assert drawn >= set(outage["SessionIds"])
+
+
+def test_a_session_that_goes_on_for_ever_is_drawn_with_its_fault() -> None:
+    sent = "[SEND][SA_INIT] Sending IKE SA_INIT packet with tunnelId 0x3, iCookie 0x{0:X} and rCookie 0x0"
+    answered = "[RECEIVED][SA_INIT] Received IKE SA Init response message with iCookie 0x{0:X} rCookie 0x{0:X}"
+    lines = [line.format(n) for n in range(1, 100) for line in (sent, answered)]
+    lines[100:100] = ["[RECEIVED][NOTIFY] Received Notify Message - Authentication failed"]
+    head = "SESSION_ID :{3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5} Remote 198.51.100.7:500: Local 203.0.113.4:500: "
+    events = [
+        read(Record(1_772_445_600_000 + 3_000 * n, "vng", Category.IKE, "", "", head + line))
+        for n, line in enumerate(lines)
+    ]
+    ladder = draw(Negotiation("3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5", events), LIVE)
+    assert len(ladder.steps) <= MAX_STEPS + 1
+    assert [step.says for step in ladder.steps if step.failed] == [["N(AUTHENTICATION_FAILED)"]]
+    assert all(len(step.lines) <= MAX_LINES for step in ladder.steps)
 
 
 # --- Whatever a log holds -------------------------------------------------------------------------------------------

@@ -105,6 +105,20 @@ def test_filters_narrow_down_and_are_cleared(told: dict[str, Any]) -> None:
     assert filters["nothing"] == 0
     assert filters["again"] == filters["all"] > 0
     assert 0 < filters["cause"][1] <= filters["all"]
+    assert filters["tracks"][0] == 0  # no tunnel of which an outage is shown
+
+
+def test_a_stretch_of_time_narrows_incidents_and_timeline(told: dict[str, Any]) -> None:
+    filters = told["filters"]
+    if "axis" not in filters:
+        pytest.skip("a log without times has no timeline")
+    assert filters["before"] == 0
+    whole, narrowed, again = filters["axis"]
+    assert whole == again != narrowed
+    assert narrowed == "01-01" + "".join(f"00:{minute:02}" for minute in (2, 4, 6, 8, 10))  # midnight shows its day
+    bars, none, back = filters["bars"]
+    assert bars == back > 0
+    assert none == 0
 
 
 def test_without_its_script_a_verdict_can_be_read(told: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ikestream.report.gather import Account, gather
+from ikestream.report.account import Account, gather
 from ikestream.report.page import render
 
 __all__ = ["Account", "gather", "render"]

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from ikestream import grammar
 from ikestream.incident import Row
+from ikestream.report.account import Exchange
 from ikestream.report.exchange import Ladder, Step, Way
-from ikestream.report.gather import Exchange
 from ikestream.terminal import plain
 from ikestream.verdict import cut
 

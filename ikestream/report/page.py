@@ -27,8 +27,8 @@ from ikestream.incident import Row
 from ikestream.offers import Phase, compare, parameters
 from ikestream.remedy import note_of
 from ikestream.replay import Tally
+from ikestream.report.account import Account, Quiet
 from ikestream.report.data import build, divide, script_safe, visible
-from ikestream.report.gather import Account, Quiet
 from ikestream.report.lanes import Lane, Site, Track
 from ikestream.report.scale import Scale, scale
 from ikestream.status import State
@@ -87,7 +87,7 @@ def render(account: Account, tally: Tally, problems: Sequence[Problem] = ()) -> 
         asides=asides,
         quiet=[_quiet(quiet) for quiet in account.quiet],
         left_out=account.left_out,
-        causes=sorted(Counter(row["Cause"] for row in told).items()),
+        causes=sorted(Counter(row["Cause"] for row in account.rows).items()),
         names=sorted({_ends(row) for row in told}),
         axis=[(span.place(at), text) for at, text in span.ticks()] if span is not None else [],
         sites=[] if span is None else [_site(site, account.rows, span, account.end or 0) for site in account.sites],

@@ -221,7 +221,19 @@
       incident.hidden = !fits;
       shown += fits;
     }
-    for (const row of document.querySelectorAll(".track, .aside tbody tr")) row.hidden = !row.dataset.search.includes(words);
+    for (const row of document.querySelectorAll(".aside tbody tr")) row.hidden = !row.dataset.search.includes(words);
+    for (const aside of document.querySelectorAll(".aside")) {
+      aside.hidden = Boolean(cause && cause !== aside.dataset.cause) || Boolean(state && state !== "advisory") || !aside.querySelector("tbody tr:not([hidden])");
+    }
+    // A cause or a state leaves the tunnels of which an outage is shown.
+    for (const track of document.querySelectorAll(".track")) {
+      const fits = [...track.querySelectorAll("a")].some((link) => $(link.getAttribute("href").slice(1))?.hidden === false);
+      track.hidden = !track.dataset.search.includes(words) || (Boolean(cause || state) && !fits);
+    }
+    for (const section of document.querySelectorAll("#advisories, #quiet")) {
+      section.hidden = !section.querySelector(".card:not([hidden]), .aside:not([hidden])");
+    }
+    $("nothing").hidden = Boolean(document.querySelector("#incidents .card:not([hidden])")) || !document.querySelector("#incidents .card");
     const narrowed = words || cause || state || from === from || to === to;
     $("shown").textContent = narrowed ? `${shown} of ${incidents.length} shown` : "";
     zoom(from, to);

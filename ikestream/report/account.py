@@ -106,7 +106,7 @@ def gather(
     account.rows = _choose(last.values())
     account.left_out = max(len(account.rows) - MAX_INCIDENTS, 0)
     del account.rows[MAX_INCIDENTS:]
-    fetched = _fetch(saved.timed(), {key for row in account.rows for key in _sessions(row)})
+    fetched = fetch(saved.timed(), {key for row in account.rows for key in _sessions(row)})
     for row in account.rows:
         track, times = tracks.get((row["GatewayId"].lower(), row["RemoteIP"]), (None, LIVE))
         account.exchanges[row["IncidentId"]] = list(_exchanges(row, track, fetched, times))
@@ -148,7 +148,8 @@ def _sessions(row: Row) -> list[Key]:
     return [(row["GatewayId"].lower(), session) for session in dict.fromkeys([*quoted, *listed])]
 
 
-def _fetch(records: Iterable[Record], wanted: set[Key]) -> dict[Key, Session]:
+def fetch(records: Iterable[Record], wanted: set[Key]) -> dict[Key, Session]:
+    """Return the lines of the sessions that are wanted, by gateway and SESSION_ID, at most `MAX_LINES` in all."""
     found: dict[Key, Session] = {}
     left = MAX_LINES
     for record in records:
