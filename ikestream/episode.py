@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.far_end import FarEnd
 from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
-from ikestream.negotiation import Negotiation
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
-from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, Times
+from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, WORST_DELAY, Times
 from ikestream.tunnel import Attempts, Gateway, Tunnel
 
 MAX_EPISODES = 8
@@ -51,7 +51,7 @@ class Episode:
 class Situation:
     """What the rules look at: one episode of one tunnel, and nothing that lies after its end.
 
-    `failed` are its failed negotiations, oldest first; `newest` the newest one of each initiator, newest first.
+    `failed` are its failed negotiations, oldest first; `newest` the newest ones (see `newest_of`), newest first.
     `before` are the concluded negotiations of the same tunnel before it.
     """
 
@@ -184,6 +184,41 @@ def _held(
     return len(attempts) != 1 or not timeline.pending
 
 
+def newest_of(
+    failed: Sequence[Negotiation], conclusions: Mapping[Negotiation, Conclusion], times: Times
+) -> tuple[Negotiation, ...]:
+    """Return the newest of each initiator and leg, newest first; of a leg that is still tried.
+
+    Two legs may fail for two reasons, and which of them was tried last says nothing about either.
+    """
+    newest: dict[tuple[str, str], Negotiation] = {}
+    latest: dict[str, int] = {}
+    for n in failed:
+        newest[n.initiator, n.local] = n
+        latest[n.initiator] = conclusions[n].at
+    kept = [n for n in newest.values() if conclusions[n].at >= latest[n.initiator] - times.attempts_window]
+    return tuple(sorted(kept, key=lambda n: (-conclusions[n].at, n.session)))
+
+
+def in_flux(n: Negotiation, gateway: Gateway, now: int, times: Times) -> bool:
+    """Whether more lines of an attempt may still come: nothing later of this gateway has, and their time is not over."""
+    return n.end > gateway.last_heard() - times.in_flux and now < n.end + WORST_DELAY
+
+
+def _whole(failed: tuple[Negotiation, ...], gateway: Gateway, now: int, times: Times) -> tuple[Negotiation, ...]:
+    """Leave out what may be half an attempt, where there is a whole one of the same side and leg.
+
+    A refusal whose IKE_AUTH is on its way yet reads as one of phase 1: for a moment, and minute after minute.
+    """
+    fresh = [n for n in failed if in_flux(n, gateway, now, times)]
+    if not fresh:
+        return failed
+    others = [n for n in failed if n not in fresh]
+    known = {(n.initiator, n.local) for n in others}
+    left_out = {n for n in fresh if (n.initiator, n.local) in known or (others and n.initiator is Initiator.UNKNOWN)}
+    return tuple(n for n in failed if n not in left_out)
+
+
 def situate(
     gateway: Gateway,
     tunnel: Tunnel,
@@ -211,9 +246,7 @@ def situate(
             key=lambda n: (conclusions[n].at, n.start, n.session),
         )
     )
-    newest: dict[str, Negotiation] = {}
-    for n in failed:
-        newest[n.initiator] = n
+    failed = _whole(failed, gateway, now, times)
     good = [
         n
         for n in timeline.negotiations
@@ -229,7 +262,7 @@ def situate(
         conclusions=conclusions,
         attempts=timeline.attempts,
         failed=failed,
-        newest=tuple(sorted(newest.values(), key=lambda n: (-conclusions[n].at, n.session))),
+        newest=newest_of(failed, conclusions, times),
         downs=tuple(c for c in timeline.changes if c.state == "Down" and abs(c.at - episode.start) <= times.hold),
         changes=tuple(c for c in timeline.changes if c.at <= until),
         gateway_events=tuple(events),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ikestream.events import IkeEvent
 from ikestream.incident import Ledger
 from ikestream.inventory import Inventory
-from ikestream.tunnel import Gateway
+from ikestream.tunnel import SLOT, Gateway
 
 AT_ONCE = 500
 """Tunnels that are judged again with one tick, if that is for no more than that the configuration was read: it takes a
@@ -68,10 +68,12 @@ class Estate:
             gateway = self.gateways[key] = Gateway(key, peers=self.known_to(key))
             if gateway.peers:  # what is configured and silent is the gateway's to tell
                 self.schedule(Scope(key, ""), due)
-        locals_, hours = gateway.locals, len(gateway.heard)
+        locals_, slot = gateway.locals, (event.at or 0) // SLOT
+        pulse = gateway.pulse.get(slot)
         new = bool(event.remote) and event.remote not in gateway.tunnels
         touched = gateway.learn(event)
-        if event.remote in gateway.strangers or len(gateway.heard) > hours:
+        beats = gateway.pulse.get(slot)
+        if event.remote in gateway.strangers or pulse is None or (beats is not None and beats[2] != pulse[2]):
             self.schedule(Scope(key, ""), due)  # who knocked today, and whether its feed is silent
         if new:  # a connection that was silent, or one whose peer's address Azure looks up
             self.schedule(Scope(key, ""), due)

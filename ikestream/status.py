@@ -18,7 +18,7 @@ from operator import attrgetter
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
 from ikestream.inventory import Ended
-from ikestream.negotiation import PEER_VANISHED, SA_ENDS, Initiator, Negotiation
+from ikestream.negotiation import PEER_VANISHED, SA_ENDS, Initiator, Negotiation, Signature
 from ikestream.times import Times
 from ikestream.tunnel import Attempt, Attempts, Gateway, Tunnel
 
@@ -106,6 +106,12 @@ TIMED_OUT = frozenset({13805, 13813, 13814, 13815, 258})
 """Negotiation timed out, no response, took too long, the wait operation timed out (facts 1.3)."""
 REMOVED = "tunnelremoved"
 """In the folded reason of a TunnelDisconnected: an internal name, used if seen (facts 1.4)."""
+
+
+def way(n: Negotiation) -> Signature:
+    """Return how an attempt ended; that nobody answered is not always followed by a line that says so."""
+    accepted, said, sent, received = n.signature
+    return accepted, tuple(c for c in said if c not in TIMED_OUT), sent, received
 
 
 def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:

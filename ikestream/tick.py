@@ -12,7 +12,7 @@ from functools import partial
 from ikestream import far_end
 from ikestream.advice import Outlook
 from ikestream.counsel import counsel, counsel_gateway, decide
-from ikestream.episode import Situation, episodes, lose_sight, situate
+from ikestream.episode import Situation, episodes, in_flux, lose_sight, situate
 from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
 from ikestream.far_end import FarEnd
@@ -21,11 +21,11 @@ from ikestream.history import recall
 from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
 from ikestream.inventory import Connections, Mode
 from ikestream.inventory.connections import NOTHING
-from ikestream.negotiation import Negotiation
+from ikestream.negotiation import Initiator, Negotiation
 from ikestream.related import counterparts, relate
 from ikestream.rules import connection_silent, peer_address_mismatch
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
-from ikestream.status import observe
+from ikestream.status import observe, way
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.together import spells, together
 from ikestream.tunnel import Gateway, Tunnel
@@ -82,6 +82,7 @@ def look(
             found, unheard = lose_sight(found, tunnel, since, now)
             deadlines |= unheard
         for episode in found:
+            deadlines.update(n.end + WORST_DELAY for n in timeline.negotiations if in_flux(n, gateway, now, times))
             situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections, far))
             if connections.gateway is not None and episode.up is None:
                 deadlines.update(
@@ -173,21 +174,26 @@ def settle(situation: Situation) -> Situation:
     """
     if len(situation.newest) < 2:
         return situation
-    newest = situation.newest[0]
-    kept = [newest, *(other for other in situation.newest[1:] if not _is_outdated(other, newest, situation))]
+    # An attempt of which no line says who began is no measure for the others.
+    newest = next((n for n in situation.newest if n.initiator is not Initiator.UNKNOWN), situation.newest[0])
+    kept = [n for n in situation.newest if n is newest or not _is_outdated(n, newest, situation)]
     return situation.narrow(tuple(kept), situation.until)
 
 
 def _is_outdated(other: Negotiation, newest: Negotiation, situation: Situation) -> bool:
     at = situation.conclusions[other].at
     before = [n for n in situation.failed if n is not other and situation.conclusions[n].at <= at]
-    same_side = [n for n in before if n.initiator is newest.initiator]
-    if not same_side or same_side[-1].signature == newest.signature:
+    same_side = [n for n in before if _tried(n) == _tried(newest)]
+    if not same_side or way(same_side[-1]) == way(newest):
         return False
     if _fault(other) == _fault(newest):
         return False
-    own = [n for n in before if n.initiator is other.initiator]
-    return not own or own[-1].signature == other.signature
+    own = [n for n in before if _tried(n) == _tried(other)]
+    return not own or way(own[-1]) == way(other)
+
+
+def _tried(n: Negotiation) -> tuple[str, str]:
+    return n.initiator, n.local
 
 
 def _fault(n: Negotiation) -> tuple[bool, bool, bool]:

@@ -44,6 +44,8 @@ class Times:
     """How far back failed attempts are counted together; must stay below `FOLD_CONTEXT`."""
     offers_age: int = DAY
     """Offers older than this are not compared."""
+    in_flux: int = 10 * SECOND
+    """The newest lines of a gateway, this near each other: of the last attempt not every line may have come yet."""
     configuration_lead: int = 15 * MINUTE
     """A configuration event this long before a failure may have caused it; Azure may also write it minutes late."""
 

@@ -38,6 +38,9 @@ MAX_MARKS = 256
 MAX_ENDS = 256
 MAX_HOURS = 240
 """Hours with records that a gateway remembers: ten days in a row, or longer with silences in between."""
+SLOT = 5 * MINUTE
+MAX_SLOTS = 312
+"""Of five minutes each: 26 hours, longer than anybody is told about what is over."""
 MAX_KNOCKS = 64
 MAX_DAYS = 4
 """Per tunnel: more than a flapping tunnel writes in a day, after which nobody asks for them."""
@@ -267,6 +270,8 @@ class Gateway:
     vanished: dict[EventKey, tuple[str, str]] = field(default_factory=dict)  # peers that did: remote address, instance
     writes_tunnel_log: bool = False
     heard: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour since 1970 -> its first and last record (ms)
+    pulse: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Slot of five minutes since 1970 -> its first and last record (ms), and a bit for each minute in which Azure called."""
     knocks: dict[int, dict[str, tuple[int, int]]] = field(default_factory=dict)  # day -> stranger -> first, last (ms)
     evicted: int = 0  # strangers, waiting lines and marks dropped at a bound
 
@@ -275,7 +280,7 @@ class Gateway:
         at = event.at or 0
         if self.name is None or (at, event.gateway) < self.name:
             self.name = (at, event.gateway)
-        self._hear(at)
+        self._hear(at, calls=event.kind is Kind.SA_INIT_SENT)
         everybody: set[str] = set()
         if event.category is Category.TUNNEL and not self.writes_tunnel_log:
             self.writes_tunnel_log = True
@@ -294,14 +299,23 @@ class Gateway:
         touched = self._learn_into(remote, event)
         return touched | everybody if everybody else touched
 
-    def _hear(self, at: int) -> None:
+    def _hear(self, at: int, *, calls: bool) -> None:
         hour = at // HOUR
         first, last = self.heard.get(hour, (at, -1))
-        if first <= at <= last:
-            return
-        self.heard[hour] = (min(first, at), max(last, at))
-        if len(self.heard) > MAX_HOURS:
-            del self.heard[min(self.heard)]
+        if not first <= at <= last:
+            self.heard[hour] = (min(first, at), max(last, at))
+            if len(self.heard) > MAX_HOURS:
+                del self.heard[min(self.heard)]
+        slot, minute = at // SLOT, 1 << at % SLOT // MINUTE if calls else 0
+        first, last, minutes = self.pulse.get(slot, (at, -1, 0))
+        if not first <= at <= last or minute & ~minutes:
+            self.pulse[slot] = (min(first, at), max(last, at), minutes | minute)
+            if len(self.pulse) > MAX_SLOTS:
+                del self.pulse[min(self.pulse)]
+
+    def last_heard(self) -> int:
+        """Return the time of its newest record (ms), 0 if there is none."""
+        return self.heard[max(self.heard)][1] if self.heard else 0
 
     def _note_knock(self, remote: str, at: int) -> None:
         """Count who may be a stranger. Who is one is decided when it is told: proof may come later.

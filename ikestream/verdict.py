@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ikestream import codes, columns, remedy
 from ikestream.advice import Advice
@@ -23,7 +23,7 @@ from ikestream.rules.bgp_peer_down import judge as judge_bgp
 from ikestream.rules.on_demand import is_on_demand
 from ikestream.rules.together import judge as judge_together
 from ikestream.session import SESSIONLESS
-from ikestream.status import State, Timeline
+from ikestream.status import State, Timeline, way
 from ikestream.timestamps import iso
 from ikestream.together import Together
 from ikestream.tunnel import MAX_ATTEMPTS, Gateway, gather
@@ -509,9 +509,13 @@ def _explain(situation: Situation, finding: Finding, changed: Iterable[Changed],
     differs = list(dict.fromkeys(f"{c.side}'s {c.what}" for c in changed if c.before))
     if differs:
         parts.append(f"Changed since: {', '.join(differs)}.")
-    if len(spans) > 1 and not clockless:
-        parts += [f"{_when(span)}: {TITLES[span.cause]}." for span in spans[:-1]]
-        parts.append(f"Since {iso(spans[-1].first)[:19].replace('T', ' ')} UTC:")
+    current = spans[-1] if spans and spans[-1].cause is finding.cause else None
+    earlier = spans[:-1] if current is not None else spans
+    if earlier and not clockless:
+        parts += [f"{_when(span)}: {TITLES[span.cause]}." for span in earlier]
+        parts.append(
+            f"Since {iso(current.first)[:19].replace('T', ' ')} UTC:" if current is not None else "Since then:"
+        )
     parts.append(finding.explanation)
     return " ".join(parts)
 
@@ -521,25 +525,35 @@ def _when(span: Span) -> str:
     return f"At {first} UTC" if first == last else f"From {first} to {last} UTC"
 
 
+Tried: TypeAlias = tuple[Initiator, str]
+"""Who began, and on which of Azure's addresses."""
+
+
 def trace(situation: Situation) -> list[Span]:
     """Return the causes that the newest attempts showed over the episode, oldest first, at most `MAX_SPANS`."""
     spans: list[Span] = []
-    newest: dict[Initiator, Negotiation] = {}
-    shown: dict[Initiator, Signature] = {}
-    causes: dict[frozenset[tuple[Initiator, Signature]], Cause | Advisory | None] = {}
+    newest: dict[Tried, Negotiation] = {}
+    shown: dict[Tried, Signature] = {}
+    causes: dict[frozenset[tuple[Tried, Signature]], Cause | Advisory | None] = {}
+    tried = {(n.initiator, n.local): situation.conclusions[n].at for n in situation.failed}  # for the last time
     cause: Cause | Advisory | None = None
     first = last = 0  # of the span that is not put down yet
     silent = True  # whether the newest attempts show no cause
     for n in situation.failed:
-        newest[n.initiator] = n
-        at = situation.conclusions[n].at
-        if shown.get(n.initiator) != n.signature:
-            shown[n.initiator] = n.signature
+        here, at = (n.initiator, n.local), situation.conclusions[n].at
+        newest[here] = n
+        over = [k for k in newest if k[0] is n.initiator and tried[k] < at - situation.times.attempts_window]
+        for old in over:
+            del newest[old], shown[old]
+        if over or shown.get(here) != way(n):
+            shown[here] = way(n)
             key = frozenset(shown.items())
             if key not in causes:
                 ordered = tuple(sorted(newest.values(), key=lambda m: (-situation.conclusions[m].at, m.session)))
                 finding = diagnose(situation.narrow(ordered, at))
-                causes[key] = finding.cause if finding else None
+                # That the reason was not clear for a time tells nobody anything.
+                clear = finding is not None and finding.cause is not Cause.UNCLASSIFIED
+                causes[key] = finding.cause if finding is not None and clear else None
             if causes[key] is not None and causes[key] is not cause:
                 if cause is not None:
                     spans.append(Span(cause, first, last))

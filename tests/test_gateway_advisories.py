@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
+from random import Random
 from typing import Any
 
 import pytest
 
 from ikestream.events import Category, Record
 from ikestream.grammar import read
+from ikestream.lab import post
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
 from ikestream.tunnel import Gateway
-from tests.streams import GATEWAY, START, in_order, last
+from tests.streams import GATEWAY, START, as_delivered, in_order, last
+from tests.streams import told as rows_told
 
 PEER = "203.0.113.7"
 MIDNIGHT = START - START % DAY + DAY
@@ -26,6 +29,11 @@ def connected(at: int, *, up: bool = True) -> Record:
 
 def saved(at: int) -> Record:
     return Record(at, GATEWAY, Category.GATEWAY, "SetGatewayConfiguration", "GatewayTenantWorker_IN_0", "written")
+
+
+def line(at: int, remote: str, body: str, session: int) -> Record:
+    text = f"SESSION_ID :{{00000000-0000-4000-8000-{session:012d}}} Remote {remote}:500: Local 192.0.2.4:500: {body}"
+    return Record(at, GATEWAY, Category.IKE, "IKELogEvent", "GatewayTenantWorker_IN_0", text)
 
 
 def told(records: Sequence[Record], cause: str) -> list[dict[str, Any]]:
@@ -82,12 +90,50 @@ def test_silence_of_a_gateway_without_a_tunnel_up_is_none() -> None:
     assert told(records, "FeedSilent") == []
 
 
+def calls(minutes: int, every: int = 20 * SECOND, start: int = START) -> list[Record]:
+    """Azure calls a peer that does not answer, for so long."""
+    text = "[SEND][SA_INIT] Sending IKE SA_INIT packet with tunnelId 0x3, iCookie 0x{:X} and rCookie 0x0"
+    return [line(at, PEER, text.format(at), at) for at in range(start, start + minutes * MINUTE, every)]
+
+
+def test_a_gateway_that_falls_silent_while_it_calls_is_told_after_twenty_minutes() -> None:
+    rows = [row for row in in_order(calls(30)) if row["Cause"] == "FeedSilent"]
+    assert rows[0]["State"] == "Open"
+    assert hours(rows[0], "FirstSeen") == pytest.approx(0.5, abs=0.01)
+    assert hours(rows[0], "TimeGenerated") == pytest.approx(0.5 + 1 / 3, abs=0.02)
+    assert "Azure called a peer again and again" in rows[0]["Explanation"]
+
+
+def test_it_is_over_with_the_next_record_of_whatever_category() -> None:
+    assert silences([*calls(30), saved(START + 2 * HOUR)]) == [(pytest.approx(0.5, abs=0.01), 2)]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [*calls(30), connected(START + 30 * MINUTE)],
+        [*calls(30), saved(START + 30 * MINUTE)],
+        calls(30, every=4 * MINUTE),
+        calls(10),
+        [*calls(30), saved(START + 48 * MINUTE), *calls(30, start=START + 66 * MINUTE), connected(START + 96 * MINUTE)],
+    ],
+    ids=["it came up", "a change in Azure", "now and then", "for ten minutes", "silent for less"],
+)
+def test_a_call_that_ends_for_a_reason_or_was_none_says_nothing_of_the_feed(records: list[Record]) -> None:
+    until = max(r.at or 0 for r in records)
+    rows = [r for r in in_order(records) if r["Cause"] == "FeedSilent"]
+    assert [r for r in rows if hours(r, "TimeGenerated") < (until - START) / HOUR + 9] == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_feed_that_breaks_off_is_told_the_same_in_any_order(seed: int) -> None:
+    records = [*calls(30), *calls(30, start=START + 3 * HOUR), connected(START + 210 * MINUTE)]
+    random = Random(seed)
+    assert rows_told(as_delivered(post(records, random), random)) == rows_told(in_order(records))
+    assert len(silences(records)) == 1
+
+
 # --- UnknownPeer --------------------------------------------------------------------------------------------------
-
-
-def line(at: int, remote: str, body: str, session: int) -> Record:
-    text = f"SESSION_ID :{{00000000-0000-4000-8000-{session:012d}}} Remote {remote}:500: Local 192.0.2.4:500: {body}"
-    return Record(at, GATEWAY, Category.IKE, "IKELogEvent", "GatewayTenantWorker_IN_0", text)
 
 
 def knock(at: int, remote: str, session: int) -> list[Record]:

@@ -57,7 +57,7 @@ def judge(situation: Situation) -> Finding | None:
         ),
         missing_evidence="Where the packets stop: capture UDP 4500 at the peer and on the connection in Azure at the same time.",
         code=next((c for n in (newest, *ended) for c in n.codes), None),
-        evidence=prove(dict.fromkeys((newest, *ended[:1], *ended[-2:])), PROOF),
+        evidence=prove(dict.fromkeys((newest, ended[0], ended[-1])), PROOF),
     )
 
 

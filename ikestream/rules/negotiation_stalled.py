@@ -48,7 +48,7 @@ def judge(situation: Situation) -> Finding | None:
         missing_evidence="Why it went silent: the peer's log at the time and SPI given here, and a packet capture on the connection"
         " in Azure during an attempt.",
         code=next((c for n in stalled for c in n.codes), None),
-        evidence=prove(dict.fromkeys((*stalled, *[n for n in situation.failed if _stops(n)][-2:])), PROOF),
+        evidence=prove(dict.fromkeys((*stalled, next(n for n in situation.failed if _stops(n)))), PROOF),
     )
 
 

@@ -31,7 +31,8 @@ def judge(situation: Situation) -> Finding | None:
     heard = _last_heard(situation, situation.conclusions[newest].at)
     if heard is not None and (newest.start <= heard or situation.until - heard < situation.times.silence):
         return None
-    knocks = [n for n in situation.failed if _is_unanswered(n) and (heard is None or n.start > heard)]
+    # All of them: which ones came after the peer was last heard is lost once equal ones are folded.
+    knocks = [n for n in situation.failed if _is_unanswered(n)]
     attempts = count(situation, knocks)
     lasted = max(n.end for n in knocks) - min(n.start for n in knocks)
     if attempts < 2 and lasted < situation.times.stall and not any(map(closed_by_time, knocks)):
@@ -55,7 +56,7 @@ def judge(situation: Situation) -> Finding | None:
         missing_evidence="Whether Azure's packets arrive: capture UDP 500 at the peer during an attempt. Or make the peer"
         " initiate once: if one line RECEIVED appears in this log, the way from the peer to Azure is open.",
         code=next((c for n in (newest, *knocks) for c in n.codes), None),
-        evidence=prove(dict.fromkeys((newest, *knocks[:2], *knocks[-3:])), PROOF),
+        evidence=prove(dict.fromkeys((newest, knocks[0], knocks[-1])), PROOF),
     )
 
 

@@ -63,8 +63,9 @@ def judge(situation: Situation) -> Finding | None:
         situation, shown
     ):
         return None
-    azure_refused = any(_refused_by_azure(n) for n in shown)
-    peer_refused = any(_refused_by_peer(n) for n in shown)
+    lately = _lately(situation, shown)
+    azure_refused = any(_refused_by_azure(n) for n in lately)
+    peer_refused = any(_refused_by_peer(n) for n in lately)
     told_there = peer_refused and _refused_there(situation, shown)
     worked_before = situation.last_good is not None and any(n.initiator is situation.last_good.initiator for n in shown)
     proven = azure_refused or told_there or (peer_refused and worked_before)
@@ -105,7 +106,8 @@ def judge(situation: Situation) -> Finding | None:
         missing_evidence=""
         if proven
         else "Why the peer refused: its own log says so at the time and SPI given here. Or let the peer initiate once: if Azure then refuses it, the key is proven.",
-        code=next((c for n in shown for c in n.codes if c in KEY_CODES), 13801),
+        # Both ends may write their own; which of them did last is no news.
+        code=next((c for c in (13801, 13826, HASH_CODE) if any(c in n.codes for n in lately)), 13801),
         evidence=prove(shown, PROOF),
     )
 
@@ -117,6 +119,12 @@ def _fails_on_key(n: Negotiation) -> bool:
         or KEY_CODES & set(n.codes)
         or IDENTITY_CODES & set(n.codes)
     )
+
+
+def _lately(situation: Situation, shown: list[Negotiation]) -> list[Negotiation]:
+    """Return the same failure in the minutes before, too: of the newest attempt not every line may have come yet."""
+    oldest = max(situation.conclusions[n].at for n in shown) - situation.times.attempts_window
+    return [n for n in situation.failed if n in shown or (_fails_on_key(n) and situation.conclusions[n].at >= oldest)]
 
 
 def _refused_by_azure(n: Negotiation) -> bool:

@@ -23,6 +23,7 @@ from ikestream.rules.signature import prove, reached
 from ikestream.status import Change, State
 from ikestream.times import EXPECTED_LEG_AGE, MINUTE
 
+AUTHENTICATION, POLICY = 13801, 13868
 HOLD = 5 * MINUTE
 """A leg that is away for less is being renegotiated, or taken over (facts 2.22)."""
 
@@ -158,13 +159,19 @@ def _why(ends: list[IkeEvent], newest: Negotiation | None) -> str:
     said = sorted({how.value for e in ends if (how := read(e)) is not How.UNSAID})
     told = f" The log says: {', '.join(said)}." if said else ""
     if newest is not None:
-        words = [c.message.rstrip(".") for code in newest.codes if (c := codes.CODES.get(code)) is not None]
-        words += sorted(newest.sent_notifies | newest.received_notifies)
+        # By what it says and not by its lines: a refusal is a code, a notify or both, as many lines as have come.
+        _, numbers, sent, received = newest.signature
+        words = [c.message.rstrip(".") for code in numbers if (c := codes.CODES.get(code)) is not None]
+        words += sorted({*sent, *received})
         told += f" Attempts since have failed{': ' + ', '.join(words) if words else ''}."
     return told
 
 
 def _code(ends: list[IkeEvent], newest: Negotiation | None) -> int | None:
+    if newest is not None and newest.refused_authentication:
+        return AUTHENTICATION
+    if newest is not None and newest.refused_policy:
+        return POLICY
     if newest is not None and newest.codes:
         return newest.codes[0]
     return next((e.code for e in _sorted(ends) if e.code), None)

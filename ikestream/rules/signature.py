@@ -75,7 +75,11 @@ _PROOF_ORDER = (
 def prove(
     negotiations: Iterable[Negotiation], kinds: Iterable[Kind] = _PROOF_ORDER, limit: int = 12
 ) -> tuple[IkeEvent, ...]:
-    """Return at most `limit` lines of these attempts, what proves most first kept, in event order."""
+    """Return at most `limit` lines of these attempts, what proves most first kept, in event order.
+
+    Give it the newest and the first of a kind, and none by number: of equal attempts folding keeps no others, and what is
+    told must not depend on it.
+    """
     rank = {kind: i for i, kind in enumerate(kinds)}
     seen: set[tuple[str, str]] = set()
     lines: list[IkeEvent] = []
