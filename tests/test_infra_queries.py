@@ -136,6 +136,7 @@ def rules() -> dict[str, Rule]:
             dimensions[bicep.literal(given["per"])],
             int(span(frequency) / timedelta(minutes=1)),
             span(bicep.literal(given["window"])),
+            span(bicep.literal(given["range" if "range" in given else "window"])),
             int(bicep.text(given["severity"])),
         )
     return found
@@ -158,16 +159,22 @@ def test_a_rule_keeps_the_documented_limits(rule: Rule) -> None:
     assert re.match(r"\s*\w+\s*\n", statements)  # begins with its table
     assert len(rule.dimensions) <= 6
     assert rule.window in WINDOWS
+    # The service refuses longer windows of a rule that looks every minute, and a range shorter than the window.
+    assert rule.frequency > 1 or rule.window <= timedelta(hours=6)
+    assert rule.window <= rule.range <= timedelta(days=2)
+    assert rule.range in WINDOWS
     assert timedelta(minutes=rule.frequency) <= rule.window
     assert len(rule.query.encode()) < 64 * 1024
 
 
 def test_incidents_are_looked_for_every_minute_over_two_days() -> None:
     for name in ("outage", "advisory", "many-open"):
-        assert (rules()[name].frequency, rules()[name].window) == (1, timedelta(days=2))
+        assert (rules()[name].frequency, rules()[name].range) == (1, timedelta(days=2))
+        assert "TimeGenerated" not in rules()[name].query  # what has a time would be counted by windows
     alone = bicep.members(
         bicep.read(INFRA / "modules/alert-rules.bicep").resources["alertRules"].properties()["properties"]
     )
+    assert bicep.text(alone["overrideQueryTimeRange"]) == "rule.?range"
     assert "numberOfEvaluationPeriods: 1\n" in bicep.text(alone["criteria"])
     assert bicep.text(alone["autoMitigate"]) == "true"
 

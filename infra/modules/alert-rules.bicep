@@ -19,7 +19,7 @@ param identityId string
 @description('Resource ids of the action groups that are told.')
 param actionGroupIds array
 
-@description('The rules: name, title, description, severity, query, frequency, window, and what it fires per: incident, app or nothing.')
+@description('The rules: name, title, description, severity, query, frequency, window, range of the query if it is longer, and what it fires per: incident, app or nothing.')
 param rules array
 
 // Values that never change for an incident or an app: a dimension that changed would resolve one alert and fire another.
@@ -48,6 +48,7 @@ resource alertRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for r
     scopes: [workspaceId]
     evaluationFrequency: rule.frequency
     windowSize: rule.window
+    overrideQueryTimeRange: rule.?range
     criteria: {
       allOf: [
         {

@@ -22,7 +22,8 @@ param actionGroupIds array
 @description('How often the rules about incidents look, as an ISO 8601 duration.')
 param frequency string
 
-// An open incident is told again every six hours, so two days lose none. Severity: 0 critical to 4 verbose.
+// An open incident is told again every six hours, so two days lose none. A rule that looks every minute takes a window of at
+// most six hours; the range of its query may be two days all the same. Severity: 0 critical to 4 verbose.
 var rules = [
   {
     name: 'outage'
@@ -32,7 +33,8 @@ var rules = [
     query: loadTextContent('../queries/alerts/outage.kql')
     per: 'incident'
     frequency: frequency
-    window: 'P2D'
+    window: 'PT6H'
+    range: 'P2D'
   }
   {
     name: 'advisory'
@@ -42,7 +44,8 @@ var rules = [
     query: loadTextContent('../queries/alerts/advisory.kql')
     per: 'incident'
     frequency: frequency
-    window: 'P2D'
+    window: 'PT6H'
+    range: 'P2D'
   }
   {
     name: 'many-open'
@@ -52,7 +55,8 @@ var rules = [
     query: loadTextContent('../queries/alerts/many-open.kql')
     per: 'nothing'
     frequency: frequency
-    window: 'P2D'
+    window: 'PT6H'
+    range: 'P2D'
   }
 ]
 

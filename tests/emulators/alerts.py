@@ -1,6 +1,6 @@
 """Rows over time -> the alerts that Azure Monitor would raise and resolve: a log search alert rule, stateful, one period.
 
-A rule looks every `frequency` at the rows of its window. Each combination of dimension values that its query returns is
+A rule looks every `frequency` at the rows of its range, which is its window unless another one is given. Each combination of dimension values that its query returns is
 one alert; it resolves when the query has not returned the combination for a while. Documented: alerts-create-log-alert-rule.md.
 Not simulated: how late rows become visible, and the limit of 300.
 """
@@ -20,13 +20,14 @@ HEALTHY = {1: 10, 5: 15, 10: 30, 15: 45, 60: 120}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its name, its query, the names it splits by, minutes between looks, and how far back it looks."""
+    """A rule: its name, its query, the names it splits by, minutes between looks, its window, and how far back its query looks."""
 
     name: str
     query: str
     dimensions: tuple[str, ...]
     frequency: int
     window: timedelta
+    range: timedelta
     severity: int
 
 
@@ -51,14 +52,14 @@ def raised(workspace: Workspace, rule: Rule, told: Sequence[datetime], until: da
     def look_after(moment: datetime) -> datetime:
         return start + -(-(moment - start) // step) * step
 
-    looks = {look_after(at) for at in told} | {look_after(at + rule.window + timedelta(microseconds=1)) for at in told}
+    looks = {look_after(at) for at in told} | {look_after(at + rule.range + timedelta(microseconds=1)) for at in told}
     alerts: list[Alert] = []
     standing: dict[tuple[Any, ...], Alert] = {}
     gone: dict[tuple[Any, ...], datetime] = {}
     for now in sorted(look for look in looks if look <= until):
         for values in [v for v, since in gone.items() if now >= since + healthy]:
             standing.pop(values).resolved = gone.pop(values) + healthy
-        workspace.look(now - rule.window, now)
+        workspace.look(now - rule.range, now)
         found = {tuple(row[name] for name in rule.dimensions) for row in workspace.query(rule.query, now)}
         for values in standing.keys() - found - gone.keys():
             gone[values] = now
