@@ -10,7 +10,7 @@ from ikestream.far_end import FarEnd
 from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Initiator, Negotiation
-from ikestream.status import Change, Conclusion, Interval, Outcome, Timeline
+from ikestream.status import Change, Conclusion, Interval, Outcome, State, Timeline
 from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, WORST_DELAY, Times
 from ikestream.tunnel import Attempts, Gateway, Tunnel
 
@@ -175,6 +175,8 @@ def _held(
         for n in timeline.negotiations
     ):
         return False
+    if any(c.at == down.start and c.state is State.DOWN and c.mark is not None for c in timeline.changes):
+        return True  # a line says that it went down: what was told at the hold is not taken back for an attempt since
     # The first verdict waits for an attempt under way: it may be the one that succeeds.
     attempts = [
         n

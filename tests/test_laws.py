@@ -25,7 +25,7 @@ from ikestream.events import Category, Kind, Record
 from ikestream.formats.order import Ordered
 from ikestream.grammar import ROWS, read
 from ikestream.incident import Row
-from ikestream.lab import BETWEEN_GATEWAYS, FAULTS, HEALTHY, Feed, Lab, Scenario, Story, post, wrap
+from ikestream.lab import BETWEEN_GATEWAYS, FAULTS, HEALTHY, REHEARSED, Feed, Lab, Scenario, Story, post, wrap
 from ikestream.lab.ends import Side
 from ikestream.lab.exchange import Exchange
 from ikestream.lab.faults import (
@@ -42,7 +42,19 @@ from ikestream.replay import Tally, replay, replay_clockless
 from ikestream.tick import tell
 from ikestream.times import DAY, HOUR, MINUTE, SECOND
 from ikestream.timestamps import iso as _iso
-from tests.streams import GATEWAY, PEERS, START, as_delivered, in_order, last, run_on, run_until, streams, told
+from tests.streams import (
+    GATEWAY,
+    PEERS,
+    RETRACTED,
+    START,
+    as_delivered,
+    in_order,
+    last,
+    run_on,
+    run_until,
+    streams,
+    told,
+)
 
 settings.register_profile("laws", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("laws")
@@ -533,6 +545,16 @@ def test_the_same_failure_again_and_again_is_no_news(scenario: Scenario) -> None
         rows = [r for r in in_order(story.records) if r["State"] == "Open" and r["TimeGenerated"] <= _iso(end + MINUTE)]
         told = Counter(row["IncidentId"] for row in rows)
         assert max(told.values(), default=0) <= 3, (seed, told)
+
+
+@pytest.mark.parametrize("scenario", named((*FAULTS, *BETWEEN_GATEWAYS, *REHEARSED)))
+def test_an_outage_that_is_one_is_told_once_and_not_taken_back(scenario: Scenario) -> None:
+    # Told, withdrawn and told anew under another id, it would ring two telephones.
+    for seed in range(6):
+        story = scenario(Lab(seed))
+        for rows in (in_order(story.records), _replay(story.records)):
+            taken = [row["Cause"] for row in rows if row["Kind"] == "Outage" and row["Resolution"] in RETRACTED]
+            assert taken == [], seed
 
 
 @pytest.mark.parametrize("scenario", named((phase_one_both_try, wrong_key_both_try)))

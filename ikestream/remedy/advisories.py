@@ -105,13 +105,7 @@ def strengthen(_finding: Finding, words: Words, agreed: Agreed) -> Plan:
     commands = (
         *azure.check_connection(words),
         *peer.view(words),
-        *azure.set_policy(
-            words,
-            Phase.IKE,
-            policy.UNKNOWN,
-            Agreed(ipsec=agreed.ipsec),
-            present=words.configured is None or words.configured.custom,
-        ),
+        *azure.set_policy(words, Phase.IKE, policy.UNKNOWN, Agreed(ipsec=agreed.ipsec), present=False),
     )
     return steps, commands
 

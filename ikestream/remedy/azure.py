@@ -265,7 +265,10 @@ def set_property(words: Words, name: str, value: str, undo: str, effect: str = D
         if before == value or (name == "dpdTimeoutSeconds" and not 0 < words.configured.dpd < SHORT_DPD):
             return ()  # it is so already, or long enough
     update = f"{update}={value}"
-    return (write(ActionOn.AZURE, "az", update, effect, undo, words.same_group),)
+    below = (
+        (f"The check shows less than {SHORT_DPD}; empty means the default, 45.",) if name == "dpdTimeoutSeconds" else ()
+    )
+    return (write(ActionOn.AZURE, "az", update, effect, undo, (*below, *words.same_group)),)
 
 
 def show_property(words: Words, name: str) -> tuple[Command, ...]:

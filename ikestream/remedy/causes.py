@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ikestream.finding import Advisory, Finding
+from ikestream.finding import Advisory, Confidence, FailedStep, Finding
 from ikestream.offers import Phase
 from ikestream.remedy import advisories, azure, inventory, peer, policy, selectors
 from ikestream.remedy.names import Agreed, Words
@@ -225,16 +225,21 @@ def _peer_address(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     return steps, commands
 
 
-def _malformed(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
+def _malformed(finding: Finding, words: Words, _agreed: Agreed) -> Plan:
+    perhaps_ikev1 = finding.confidence is Confidence.LOW  # no line shows IKEv2
+    key = (
+        "with IKEv1 compare the pre-shared key first: a wrong key turns good messages into rubbish. Then "
+        if perhaps_ikev1
+        else ""
+    )
     steps = Steps(
-        check="with IKEv1 compare the pre-shared key first: a wrong key turns good messages into rubbish. Compare the device"
-        " and its version with Microsoft's list of validated devices.",
+        check=f"{key}compare the device and its version with Microsoft's list of validated devices.",
         azure="nothing to change.",
-        peer="use IKEv2 if both ends can; update the device if its maker knows the fault; restart only this tunnel.",
+        peer=f"{'use IKEv2 if both ends can; ' if perhaps_ikev1 else ''}update the device if its maker knows the fault; restart only this tunnel.",
     )
     commands = (
         *azure.check_connection(words),
-        *azure.measure_key(words),
+        *(azure.measure_key(words) if perhaps_ikev1 else ()),
         *peer.view(words),
         *peer.restart(words),
         *azure.capture_packets(words),
@@ -341,9 +346,11 @@ def _bgp(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     )
 
 
-def _unclassified(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
+def _unclassified(finding: Finding, words: Words, _agreed: Agreed) -> Plan:
+    tried = finding.failed_step is not FailedStep.ESTABLISHED
     steps = Steps(
-        check="read the peer's log at the time and SPI of the attempts given here, and compare the settings of both ends.",
+        check=f"read the peer's log {'at the time and SPI of the attempts given here' if tried else 'at the minute it went down'},"
+        " and compare the settings of both ends.",
         azure="nothing to change yet: what the log shows does not name the reason. Resetting the connection is harmless while"
         " it is down.",
         peer="restart only this tunnel, so that the peer's own attempt is in the log too.",

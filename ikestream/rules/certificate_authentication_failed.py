@@ -17,6 +17,10 @@ from ikestream.times import CLOCKLESS, DAY, MINUTE
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
 AUTHENTICATION_CODES = frozenset({13801, 13826})
+_AZURES = frozenset({13806, 13820})
+"""Azure finds no certificate of its own, or no private key of it."""
+_PEERS = frozenset({13828, 13847})
+"""The peer sent none that is valid, or one without a public key."""
 CERTIFICATE = "certificate"
 NEAR_MIDNIGHT = 5 * MINUTE
 """Certificates end at midnight more often than chance would have it."""
@@ -34,7 +38,7 @@ def judge(situation: Situation) -> Finding | None:
     code = next((c for n in shown for c in n.codes if c in CERTIFICATE_CODES), None)
     told = "Phase 1 was agreed, then authentication by certificate failed"
     if code is not None:
-        told += f": {codes.CODES[code].message.rstrip('.')}."
+        told += f": {codes.CODES[code].message.partition('. ')[0].rstrip('.')}."  # what follows is for Windows desktops
     else:
         told += "; the log does not say which check of the certificate failed."
     sent = any("AUTHENTICATION_FAILED" in n.sent_notifies for n in shown)
@@ -45,7 +49,7 @@ def judge(situation: Situation) -> Finding | None:
         cause=Cause.CERTIFICATE_AUTHENTICATION_FAILED,
         confidence=Confidence.HIGH if code is not None else Confidence.MEDIUM,
         explanation=told,
-        action_on=ActionOn.BOTH,
+        action_on=ActionOn.AZURE if code in _AZURES else ActionOn.PEER if code in _PEERS else ActionOn.BOTH,
         failed_step=FailedStep.AUTH,
         hypotheses=_hypotheses(situation),
         missing_evidence=""

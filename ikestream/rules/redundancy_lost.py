@@ -109,7 +109,7 @@ def _advice(outlook: Outlook, lame: _Lame, *, expected: bool) -> Advice:
         cause=Advisory.REDUNDANCY_LOST,
         confidence=Confidence.HIGH if expected else Confidence.MEDIUM,
         explanation=told,
-        action_on=ActionOn.PEER if newest is None or newest.depth == 0 or not expected else ActionOn.UNKNOWN,
+        action_on=_turn(ends, newest, expected=expected),
         failed_step=reached(newest) if newest is not None else None,
         hypotheses=_HYPOTHESES,
         missing_evidence="The peer's log about Azure's address " + names + ".",
@@ -139,6 +139,12 @@ def _advice(outlook: Outlook, lame: _Lame, *, expected: bool) -> Advice:
         negotiations=tuple(attempts),
         legs=True,
     )
+
+
+def _turn(ends: list[IkeEvent], newest: Negotiation | None, *, expected: bool) -> ActionOn:
+    if newest is None and any(read(e) in (How.STANDBY, How.SHUT_DOWN, How.RECONFIGURED) for e in ends):
+        return ActionOn.AZURE
+    return ActionOn.PEER if newest is None or newest.depth == 0 or not expected else ActionOn.UNKNOWN
 
 
 def _attempts(outlook: Outlook, legs: list[str], lame: _Lame) -> list[Negotiation]:

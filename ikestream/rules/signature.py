@@ -36,12 +36,17 @@ def reached(negotiation: Negotiation) -> FailedStep:
 
 
 _NEXT_STEP = {
-    0: ("SA_INIT was sent and not answered", "the responder"),
+    0: ("SA_INIT was sent and not answered", "{responder}"),
     1: ("SA_INIT was refused", "the side that was refused"),
-    2: ("SA_INIT was answered", "the initiator, with IKE_AUTH"),
-    3: ("IKE_AUTH was requested", "the responder"),
+    2: ("SA_INIT was answered", "{initiator}, with IKE_AUTH"),
+    3: ("IKE_AUTH was requested", "{responder}"),
     4: ("IKE_AUTH was answered", "either side: the child SA was not agreed"),
     5: ("the child SA was agreed", "nobody: it was closed afterwards"),
+}
+_SIDES = {
+    Initiator.AZURE: ("Azure", "the peer"),
+    Initiator.PEER: ("the peer", "Azure"),
+    Initiator.UNKNOWN: ("the initiator", "the responder"),
 }
 
 
@@ -53,7 +58,10 @@ def stopped_after(negotiation: Negotiation) -> str:
         Initiator.PEER: "the peer initiated",
         Initiator.UNKNOWN: "initiator unknown",
     }
-    return f"{who[negotiation.initiator]}; {step}; next to speak: {turn}"
+    initiator, responder = _SIDES[negotiation.initiator]
+    return (
+        f"{who[negotiation.initiator]}; {step}; next to speak: {turn.format(initiator=initiator, responder=responder)}"
+    )
 
 
 def next_to_act(negotiation: Negotiation) -> ActionOn:
