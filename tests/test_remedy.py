@@ -836,3 +836,13 @@ def test_nothing_offered_while_the_tunnel_is_up_restarts_it(advisory: Advisory) 
         offered = {c.command for c in cure(find(advisory), names).commands}
         assert not offered & restarts
         assert not any(c.startswith("Reset-") for c in offered)
+
+
+def test_an_advisory_is_not_given_what_was_made_for_the_outage_of_its_name() -> None:
+    down = find(Cause.REKEY_FAILED)
+    up = replace(down, cause=Advisory.REKEY_FAILED)
+    for first, second in ((down, up), (up, down)):
+        remedies = {
+            type(f.cause): cure(f, replace(NAMES, connection=f"to-{first.cause}-{id(first)}")) for f in (first, second)
+        }
+        assert remedies[Advisory] != remedies[Cause]

@@ -28,11 +28,13 @@ def cure(finding: Finding, names: Names, agreed: Agreed | None = None) -> Remedy
     # What is to be done rests on the cause and its values; with the words and the lines of the finding, which change with
     # every attempt, nothing would be found again.
     bare = replace(finding, explanation="", hypotheses=(), missing_evidence="", evidence=())
-    return _cure(bare, names, agreed or Agreed())
+    return _cure(bare, names, agreed or Agreed(), type(finding.cause))
 
 
 @lru_cache(256)  # a verdict is looked at again and again and seldom changes
-def _cure(finding: Finding, names: Names, agreed: Agreed) -> Remedy:
+def _cure(finding: Finding, names: Names, agreed: Agreed, _kind: type) -> Remedy:
+    # RekeyFailed is an outage and an advisory, and the two are equal by value: without the kind the one that is up would get
+    # the restart of the one that is down, if that was asked for first.
     plan, links = CURES.get(str(finding.cause), CURES["Unclassified"])
     steps, commands = plan(finding, choose_words(names), agreed)
     return Remedy(steps.text(), commands, links)
