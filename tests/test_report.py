@@ -156,6 +156,33 @@ def test_lines_of_one_moment_are_drawn_in_the_order_of_the_exchange() -> None:
         assert [reach for _, reach in ladder.stages] == [Reach.DONE, Reach.FAILED, Reach.OPEN]
 
 
+def test_an_answer_some_milliseconds_older_than_its_question_comes_after_it() -> None:
+    head = "SESSION_ID :{3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5} Remote 198.51.100.7:500: Local 203.0.113.4:500: "
+    lines = [
+        (0, "[RECEIVED][SA_INIT] Received IKE SA Init response message with iCookie 0xA rCookie 0xB"),
+        (2, "[SEND][SA_INIT] Sending IKE SA_INIT packet with tunnelId 0x3, iCookie 0xA and rCookie 0x0"),
+        (30, "[RECEIVED][SA_AUTH] Received IKE AUTH message"),
+        (31, "[SEND][SA_AUTH] Sending SA AUTH message for tunnelId 0x3 and tsId 0x37"),
+    ]
+    events = [read(Record(1_772_445_600_000 + ms, "vng", Category.IKE, "", "", head + line)) for ms, line in lines]
+    ladder = draw(Negotiation("3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5", events), LIVE)
+    assert [(step.way, step.name) for step in ladder.steps[:4]] == [
+        (Way.TO_PEER, "IKE_SA_INIT"),
+        (Way.TO_AZURE, "IKE_SA_INIT"),
+        (Way.TO_PEER, "IKE_AUTH"),
+        (Way.TO_AZURE, "IKE_AUTH"),
+    ]
+
+
+def test_a_corrected_group_keeps_its_two_rounds() -> None:
+    found = [
+        w
+        for ladder in ladders(CASES / "healthy" / "key-exchange-group-corrected-azure-initiates.log")
+        for w in [[s.way for s in ladder.steps]]
+    ]
+    assert [Way.TO_PEER, Way.TO_AZURE, Way.TO_PEER, Way.TO_AZURE] in [ways[:4] for ways in found]
+
+
 STALLED = CASES / "NegotiationStalled"
 
 

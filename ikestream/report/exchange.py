@@ -7,7 +7,6 @@ names is not listed, and a message without a line is no arrow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -92,7 +91,7 @@ def draw(negotiation: Negotiation, times: Times) -> Ladder:
     failed = outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED)
     why = _why(n) if failed else None
     steps: list[Step] = []
-    for event in _in_order(n.events):
+    for event in _in_order(n):
         _place(event, n, steps)
     at_fault = next((step for step in steps if why in step.lines), None) if why is not None else None
     waited = why is not None and why.code in TIMED_OUT and any(step.way is not Way.LOCAL for step in steps)
@@ -151,14 +150,15 @@ def _why(n: Negotiation) -> IkeEvent | None:
     return next((e for e in notifies if e.name in REFUSALS), first)
 
 
-def _in_order(events: Iterable[IkeEvent]) -> list[IkeEvent]:
-    """Lines of one moment have no order in the log: SA_INIT comes before AUTH, and the end comes last."""
+def _in_order(n: Negotiation) -> list[IkeEvent]:
+    """Lines of one moment have no order in the log, so they get that of the exchange: SA_INIT before AUTH, what is asked
+    before what is answered, the end last."""
     ordered: list[IkeEvent] = []
     moment: list[tuple[int, IkeEvent]] = []
     stage = 0
-    for event in events:
+    for event in n.events:
         if moment and (event.at or 0) - (moment[-1][1].at or 0) > SAME_MOMENT:
-            ordered += [e for _, e in sorted(moment, key=lambda pair: pair[0])]
+            ordered += _sorted(moment, n)
             moment = []
         if event.kind in _FIRST_PHASE | _OFFERS:
             stage = 0
@@ -166,7 +166,22 @@ def _in_order(events: Iterable[IkeEvent]) -> list[IkeEvent]:
             stage = 1
         ends = event.kind in (Kind.CLOSED, Kind.CLEANUP_MM, Kind.CLEANUP_QM, Kind.ERROR)
         moment.append((2 if ends else stage, event))
-    return ordered + [e for _, e in sorted(moment, key=lambda pair: pair[0])]
+    return ordered + _sorted(moment, n)
+
+
+def _sorted(moment: list[tuple[int, IkeEvent]], n: Negotiation) -> list[IkeEvent]:
+    # A corrected group or a cookie makes two rounds of one moment: then only their times can tell them apart.
+    rounds = sum(event.kind in (Kind.SA_INIT_SENT, Kind.SA_INIT_RECEIVED) for _, event in moment)
+    asks = {Initiator.AZURE: Way.TO_PEER, Initiator.PEER: Way.TO_AZURE}.get(n.initiator)
+
+    def turn(stage: int, event: IkeEvent) -> int:
+        if asks is None or (stage == 0 and rounds > 1):
+            return 0
+        if event.kind in _NOTIFY or event.kind is Kind.RESPONDER_SPI:
+            return 1
+        return 2 if event.kind is Kind.TS_FINAL else int(_way(event) is not asks)
+
+    return [event for _, event in sorted(moment, key=lambda pair: (pair[0], turn(*pair)))]
 
 
 def _place(event: IkeEvent, n: Negotiation, steps: list[Step]) -> None:
