@@ -156,17 +156,26 @@ def test_lines_of_one_moment_are_drawn_in_the_order_of_the_exchange() -> None:
         assert [reach for _, reach in ladder.stages] == [Reach.DONE, Reach.FAILED, Reach.OPEN]
 
 
+SENT = "[SEND][SA_INIT] Sending IKE SA_INIT packet with tunnelId 0x3, iCookie 0xA and rCookie 0x0"
+ANSWERED = "[RECEIVED][SA_INIT] Received IKE SA Init response message with iCookie 0xA rCookie 0xB"
+
+
+def ways(*lines: tuple[int, str]) -> list[tuple[Way, str]]:
+    """The messages drawn for lines of one session, each with its time in ms."""
+    session = "3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5"
+    head = f"SESSION_ID :{{{session}}} Remote 198.51.100.7:500: Local 203.0.113.4:500: "
+    events = [read(Record(1_772_445_600_000 + ms, "vng", Category.IKE, "", "", head + line)) for ms, line in lines]
+    return [(step.way, step.name) for step in draw(Negotiation(session, events), LIVE).steps]
+
+
 def test_an_answer_some_milliseconds_older_than_its_question_comes_after_it() -> None:
-    head = "SESSION_ID :{3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5} Remote 198.51.100.7:500: Local 203.0.113.4:500: "
-    lines = [
-        (0, "[RECEIVED][SA_INIT] Received IKE SA Init response message with iCookie 0xA rCookie 0xB"),
-        (2, "[SEND][SA_INIT] Sending IKE SA_INIT packet with tunnelId 0x3, iCookie 0xA and rCookie 0x0"),
+    drawn = ways(
+        (0, ANSWERED),
+        (2, SENT),
         (30, "[RECEIVED][SA_AUTH] Received IKE AUTH message"),
         (31, "[SEND][SA_AUTH] Sending SA AUTH message for tunnelId 0x3 and tsId 0x37"),
-    ]
-    events = [read(Record(1_772_445_600_000 + ms, "vng", Category.IKE, "", "", head + line)) for ms, line in lines]
-    ladder = draw(Negotiation("3baa1cd0-77ec-40e6-b0d6-7ef40b2372a5", events), LIVE)
-    assert [(step.way, step.name) for step in ladder.steps[:4]] == [
+    )
+    assert drawn[:4] == [
         (Way.TO_PEER, "IKE_SA_INIT"),
         (Way.TO_AZURE, "IKE_SA_INIT"),
         (Way.TO_PEER, "IKE_AUTH"),
@@ -175,12 +184,9 @@ def test_an_answer_some_milliseconds_older_than_its_question_comes_after_it() ->
 
 
 def test_a_corrected_group_keeps_its_two_rounds() -> None:
-    found = [
-        w
-        for ladder in ladders(CASES / "healthy" / "key-exchange-group-corrected-azure-initiates.log")
-        for w in [[s.way for s in ladder.steps]]
-    ]
-    assert [Way.TO_PEER, Way.TO_AZURE, Way.TO_PEER, Way.TO_AZURE] in [ways[:4] for ways in found]
+    corrected = "[RECEIVED][NOTIFY] Received Notify Message - Invalid KE Payload"
+    drawn = ways((0, SENT), (30, corrected), (31, SENT), (60, ANSWERED))
+    assert [way for way, _ in drawn[:4]] == [Way.TO_PEER, Way.TO_AZURE, Way.TO_PEER, Way.TO_AZURE]
 
 
 STALLED = CASES / "NegotiationStalled"
