@@ -438,7 +438,7 @@ def _read_notify(body: str) -> _Fields:
     text = _own_words(body[template.end() :]) if template else _own_words(body)
     with_error = bool(template and template[1] and template[1].lower().startswith("with"))
     entry = codes.notify(text)
-    if entry is None and template and not text:  # `Peer sent NO_PROPOSAL_CHOSEN notify`, `Sending DoS Cookie Notify`
+    if entry is None and template and not text.strip(" ."):  # `Peer sent NO_PROPOSAL_CHOSEN notify`, `Sending DoS Cookie Notify`
         words = body[: template.start()].split()[-4:]
         entry = next(filter(None, (codes.notify(" ".join(words[start:])) for start in range(len(words)))), None)
     if not with_error and entry:
@@ -827,7 +827,12 @@ class _Read(NamedTuple):
     shape: str = ""
 
 
+_ESCAPED: Final = re.compile(r"\\[rnt]")
+
+
 def _read_text(text: str) -> _Read:
+    if "\\" in text or text[-1:] == '"':  # exported by something that escapes or quotes once too often
+        text = _ESCAPED.sub(" ", text).strip('" ')
     tagged, tags, begin = _tags(text, 0)
     body = text[begin:]
     if "essid" in body[-96:] and (message_id := _MESSAGE_ID.search(body[-128:])):
