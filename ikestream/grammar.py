@@ -438,7 +438,9 @@ def _read_notify(body: str) -> _Fields:
     text = _own_words(body[template.end() :]) if template else _own_words(body)
     with_error = bool(template and template[1] and template[1].lower().startswith("with"))
     entry = codes.notify(text)
-    if entry is None and template and not text.strip(" ."):  # `Peer sent NO_PROPOSAL_CHOSEN notify`, `Sending DoS Cookie Notify`
+    if (
+        entry is None and template and not text.strip(" .")
+    ):  # `Peer sent NO_PROPOSAL_CHOSEN notify`, `Sending DoS Cookie Notify`
         words = body[: template.start()].split()[-4:]
         entry = next(filter(None, (codes.notify(" ".join(words[start:])) for start in range(len(words)))), None)
     if not with_error and entry:
