@@ -12,7 +12,7 @@ from ikestream.times import EXPECTED_LEG_AGE
 from ikestream.tunnel import Gateway
 from ikestream.verdict import show_legs, want_advice
 
-MAX_ADVISED = 16
+MAX_ADVISED = 4
 """Rows of one tunnel's advisories that are remembered between two judgements."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,7 @@ import orjson
 import pytest
 
 from ikestream import cli
+from ikestream.incident import Row
 from tests.expectations import CASES
 
 ROOT = Path(__file__).parent.parent
@@ -532,3 +535,21 @@ def test_table_and_json_agree() -> None:
     for sentence in row["Fix"].split("\n"):
         assert " ".join(sentence.split()) in text
     assert json.dumps(row["Mismatch"][0]["Peer"][0]).strip('"') in text
+
+
+def test_json_is_written_while_the_log_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a month there are more rows than fit in memory."""
+    out = io.BytesIO()
+    written: list[int] = []
+
+    def replay(*given: Any) -> Iterator[Row]:
+        for row in replay_of_cli(*given):
+            yield row
+            written.append(out.getvalue().count(b"\n"))
+
+    replay_of_cli = cli.replay
+    monkeypatch.setattr(cli, "replay", replay)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
+    assert cli.main(["diagnose", str(POLICY), "--output", "json"]) == 0
+    assert written == list(range(1, len(written) + 1))
+    assert written
