@@ -19,7 +19,9 @@ from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
 from ikestream.tunnel import Gateway, Span, Tunnel, gather
 
 MIN_FOLDED = 32
-"""Folding costs about as much as judging once; it waits until this many negotiations can go."""
+"""Folding costs about as much as judging once; it waits until this many negotiations can go, or as many as stay."""
+FEW_FOLDED = 8
+"""But for no fewer: a tunnel that is well makes so many in a day, and a fleet of them would fill the memory."""
 MAX_SPANS = 256
 MAX_CHANGES = 512
 MAX_MARKS = 512
@@ -31,11 +33,12 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, r
     `readings` are when the connection was seen to be configured anew.
     """
     _forget(tunnel, watermark)
-    if len(timeline.conclusions) < MIN_FOLDED:
+    if len(timeline.conclusions) < min(FEW_FOLDED, MIN_FOLDED):
         return
+    recent = tunnel.recent()
     cut = watermark - FOLD_HORIZON
-    old = [n for n in tunnel.recent() if n.end <= cut - FOLD_CONTEXT and timeline.conclusions.get(n) is not None]
-    if len(old) < MIN_FOLDED:
+    old = [n for n in recent if n.end <= cut - FOLD_CONTEXT and timeline.conclusions.get(n) is not None]
+    if len(old) < min(MIN_FOLDED, max(FEW_FOLDED, len(recent) - len(old))):
         return
     folded_history = prune(recall(tunnel, timeline, cut), watermark)
     tunnel.folded_changes = tuple(c for c in timeline.changes if c.at <= cut)[-MAX_CHANGES:]

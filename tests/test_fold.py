@@ -193,3 +193,17 @@ def test_thousands_of_equal_retries_do_not_push_out_the_one_offer() -> None:
     (row,) = rows.values()
     assert row["Attempts"] == 256
     assert row["Mismatch"] == [{"Parameter": "DhGroup", "Azure": ["DHGroup2"], "Peer": ["DHGroup14"]}]
+
+
+def test_a_tunnel_that_is_well_keeps_few_of_its_negotiations() -> None:
+    """Five a day: a fleet of such tunnels must not fill the memory before each has made as many as a failing one in minutes."""
+    store = Estate()
+    kept: list[int] = []
+    for number in range(30):
+        at = START + number * 5 * 60 * MINUTE
+        for one in good_call(at, number):
+            store.learn(read(one), one.at or 0)
+        tell(store, at + 60 * MINUTE, LIVE, Pace.REPLAY)
+        tunnel = store.gateways[GATEWAY.lower()].tunnels[PEER]
+        kept.append(len(tunnel.sessions) + 2 * len(tunnel.spans))
+    assert max(kept) < 16

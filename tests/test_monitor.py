@@ -108,8 +108,8 @@ PLANTED = {
         "fold",
         (
             ("cut = watermark - FOLD_HORIZON", "cut = watermark + FOLD_CONTEXT"),
-            ("if len(timeline.conclusions) < MIN_FOLDED:", "if False:"),
-            ("if len(old) < MIN_FOLDED:", "if not old:"),
+            ("if len(timeline.conclusions) < min(FEW_FOLDED, MIN_FOLDED):", "if False:"),
+            ("if len(old) < min(MIN_FOLDED, max(FEW_FOLDED, len(recent) - len(old))):", "if not old:"),
         ),
     ),
     "evict the oldest session": Shortcut(
