@@ -204,7 +204,8 @@ def newest_of(
 
 def in_flux(n: Negotiation, gateway: Gateway, now: int, times: Times) -> bool:
     """Whether more lines of an attempt may still come: nothing later of this gateway has, and their time is not over."""
-    return n.end > gateway.last_heard() - times.in_flux and now < n.end + WORST_DELAY
+    # In this order: of most attempts the time is over, and what was heard last is looked up for the few that are left.
+    return now < n.end + WORST_DELAY and n.end > gateway.last_heard() - times.in_flux
 
 
 def _whole(failed: tuple[Negotiation, ...], gateway: Gateway, now: int, times: Times) -> tuple[Negotiation, ...]:
