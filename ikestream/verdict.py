@@ -534,11 +534,10 @@ def trace(situation: Situation) -> list[Span]:
     spans: list[Span] = []
     newest: dict[Tried, Negotiation] = {}
     shown: dict[Tried, Signature] = {}
-    causes: dict[frozenset[tuple[Tried, Signature]], Cause | Advisory | None] = {}
     tried = {(n.initiator, n.local): situation.conclusions[n].at for n in situation.failed}  # for the last time
-    cause: Cause | Advisory | None = None
-    first = last = 0  # of the span that is not put down yet
-    silent = True  # whether the newest attempts show no cause
+    alike: list[tuple[int, frozenset[tuple[Tried, Signature]]]] = []
+    until: dict[frozenset[tuple[Tried, Signature]], tuple[tuple[Negotiation, ...], int]] = {}
+    key: frozenset[tuple[Tried, Signature]] = frozenset()
     for n in situation.failed:
         here, at = (n.initiator, n.local), situation.conclusions[n].at
         newest[here] = n
@@ -548,18 +547,24 @@ def trace(situation: Situation) -> list[Span]:
         if over or shown.get(here) != way(n):
             shown[here] = way(n)
             key = frozenset(shown.items())
-            if key not in causes:
-                ordered = tuple(sorted(newest.values(), key=lambda m: (-situation.conclusions[m].at, m.session)))
-                finding = diagnose(situation.narrow(ordered, at))
-                # That the reason was not clear for a time tells nobody anything.
-                clear = finding is not None and finding.cause is not Cause.UNCLASSIFIED
-                causes[key] = finding.cause if finding is not None and clear else None
-            if causes[key] is not None and causes[key] is not cause:
-                if cause is not None:
-                    spans.append(Span(cause, first, last))
-                cause, first = causes[key], at
-            silent = causes[key] is None
-        if not silent:
+        alike.append((at, key))
+        until[key] = (tuple(newest.values()), at)
+    causes: dict[frozenset[tuple[Tried, Signature]], Cause | Advisory | None] = {}
+    for key, (last_shown, at) in until.items():
+        # At their end: the same attempts again say more than the first of them did.
+        ordered = tuple(sorted(last_shown, key=lambda m: (-situation.conclusions[m].at, m.session)))
+        finding = diagnose(situation.narrow(ordered, at))
+        # That the reason was not clear for a time tells nobody anything.
+        clear = finding is not None and finding.cause is not Cause.UNCLASSIFIED
+        causes[key] = finding.cause if finding is not None and clear else None
+    cause: Cause | Advisory | None = None
+    first = last = 0  # of the span that is not put down yet
+    for at, key in alike:
+        if causes[key] is not None and causes[key] is not cause:
+            if cause is not None:
+                spans.append(Span(cause, first, last))
+            cause, first = causes[key], at
+        if causes[key] is not None:
             last = at
     if cause is not None:
         spans.append(Span(cause, first, last))

@@ -8,7 +8,7 @@ from ikestream.events import Proposal
 from ikestream.incident import Row
 from ikestream.lab import Lab
 from ikestream.lab.ends import Azure, Peer
-from ikestream.lab.faults import policy_mended_then_wrong_key
+from ikestream.lab.faults import nat_traversal_blocked, policy_mended_then_wrong_key
 from ikestream.lab.policy import default_policy, one_of_each
 from ikestream.lab.rehearsals import one_leg_goes_down
 from ikestream.times import HOUR, MINUTE, SECOND
@@ -69,3 +69,11 @@ def test_one_lost_leg_is_an_advisory_and_no_outage(seed: int) -> None:
     rows = list(last(in_order(one_leg_goes_down(Lab(seed)).records)).values())
     assert [row["Cause"] for row in rows if row["Kind"] == "Outage"] == []
     assert [row["Severity"] for row in rows if row["Cause"] == "RedundancyLost"] == ["Warning"]
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_the_same_attempts_again_are_one_cause_from_the_first_on(seed: int) -> None:
+    """One attempt that stops at UDP 4500 is less than several, and no other fault."""
+    (row,) = (r for r in last(in_order(nat_traversal_blocked(Lab(seed)).records)).values() if r["Kind"] == "Outage")
+    assert row["Cause"] == "NatTraversalBlocked"
+    assert row["Explanation"].startswith("SA_INIT is answered")

@@ -520,6 +520,29 @@ def test_pfs_unknown_is_asked_for_on_both_ends() -> None:
     assert policy["--pfs-group"] == "<pfs-group>"
 
 
+def test_that_no_pfs_group_shows_is_no_reason_to_switch_pfs_off() -> None:
+    """The first child is agreed without a group, whatever both ends want at a renewal."""
+    shown = (Proposal("AES256", "SHA256", "None"),)
+    told = cure(find("PfsMismatch", azure_offers=shown, peer_offers=shown), NAMES)
+    assert "PFS Group as the peer has it" in told.fix
+    assert [policy["--pfs-group"] for policy in policies(told)] == ["<pfs-group>"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "both", "what"),
+    [
+        ("IkePolicyMismatch", Proposal("AES256", "SHA1", "DHGroup2"), "PRF"),
+        ("IpsecPolicyMismatch", Proposal("AES256", "SHA1"), "mode (tunnel)"),
+    ],
+)
+def test_where_both_offer_the_same_no_other_value_is_asked_for(cause: str, both: Proposal, what: str) -> None:
+    """Weak or not: what the log prints is not why it was refused."""
+    told = cure(find(cause, azure_offers=(both,), peer_offers=(both,)), NAMES)
+    assert "set the peer" not in told.fix
+    assert "already have a combination in common" in told.fix
+    assert what in told.fix
+
+
 def test_azures_default_gets_a_policy_too_where_the_peer_insists_on_pfs() -> None:
     azure = default_offers(VPN, Phase.IPSEC, Role.RESPONDER)
     (policy,) = policies(cure(mismatched(Phase.IPSEC, azure, many("AES256-SHA384-PFS2048")), NAMES))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Finding, OffersSource, Parameter
-from ikestream.offers import Phase, Role, Target, custom_values, is_default, spell, strongest, target, weak
+from ikestream.offers import Phase, Role, Target, compare, custom_values, is_default, spell, strongest, target, weak
 from ikestream.remedy import azure, peer
 from ikestream.remedy.names import Agreed, Words
 from ikestream.remedy.steps import PROOF, Plan, Steps
@@ -50,7 +50,12 @@ def cure_policy(policy: Policy) -> Plan:
     chosen = policy.chosen
     if chosen is None:
         return _ask(policy)
-    if chosen.side_to_change is ActionOn.UNKNOWN:
+    # What both offer may be weak, but another choice of it mends nothing that the log does not print.
+    offers = policy.finding
+    if (
+        chosen.side_to_change is ActionOn.UNKNOWN
+        or compare(offers.azure_offers, offers.peer_offers, policy.phase).common
+    ):
         return _agree(policy)
     if chosen.side_to_change is ActionOn.AZURE:
         return _change_azure(policy, chosen)
@@ -65,7 +70,12 @@ def cure_pfs(policy: Policy) -> Plan:
         return _change_peer(policy, chosen)
     wanted = chosen.proposal if chosen else policy.agreed.ipsec or UNKNOWN
     group = spell(wanted.group)
-    known = group in custom_values(words.kind, Parameter.PFS_GROUP) and not weak(group, Parameter.PFS_GROUP)
+    # The first child is agreed without a group whatever both ends want later: none shown is not none wanted.
+    known = (
+        group != "None"
+        and group in custom_values(words.kind, Parameter.PFS_GROUP)
+        and not weak(group, Parameter.PFS_GROUP)
+    )
     steps = Steps(
         check="on both ends read the PFS group of phase 2. Without a custom policy Azure never offers PFS when it starts a"
         " rekey, so the failure depends on who rekeys first.",
@@ -150,11 +160,15 @@ def _agree(policy: Policy) -> Plan:
     words = policy.words
     addresses = " and ".join(words.azure_ips) or "each public IP address of the gateway"
     steps = Steps(
-        check="the printed algorithms of both sides already have a combination in common. Read the IKE version of the"
-        " connection and the peer's own log at the time and SPI of the attempt.",
+        check="the printed algorithms of both sides already have a combination in common. Read "
+        + ("the IKE version of the connection and " if policy.phase is Phase.IKE else "")
+        + "the peer's own log at the time and SPI of the attempt.",
         azure="nothing to change.",
         peer=f"see that a connection exists for {addresses}, with the IKE version of the Azure connection. Then compare what"
-        " the log does not print: PRF, extended sequence numbers (off), key length.",
+        " the log does not print: PRF, extended sequence numbers (off), key length."
+        if policy.phase is Phase.IKE
+        else "its log at the time and SPI given here names what it refused. Compare what this log does not print: extended"
+        " sequence numbers (off), key length, mode (tunnel).",
     )
     return steps, (*azure.check_connection(words), *peer.view(words), *peer.restart(words), *azure.check_status(words))
 
