@@ -264,6 +264,7 @@ class Gateway:
     strangers: set[str] = field(default_factory=set)  # addresses of tunnels not proven to be a configured peer
     owners: dict[str, tuple[int, str]] = field(default_factory=dict)  # SESSION_ID -> (first seen, remote address)
     waiting: dict[EventKey, IkeEvent] = field(default_factory=dict)
+    settled_to: int = 0  # whose a line without session was is decided up to here (ms), once and for all
     marks: dict[EventKey, IkeEvent] = field(default_factory=dict)  # configuration, maintenance, failover, BGP
     crowds: tuple[Together, ...] = ()  # legs that went down together, as last judged
     locals: set[str] = field(default_factory=set)  # Azure's own addresses
@@ -291,6 +292,9 @@ class Gateway:
             return set()
         remote = event.remote or self._owner(event)
         if not remote:
+            # One that comes again would be decided again, by what is left of those it could have belonged to.
+            if not event.session and event.at is not None and event.at <= self.settled_to:
+                return set()
             self.waiting[identify(event)] = event
             self._bound_waiting()
             return {""}
@@ -485,6 +489,8 @@ class Gateway:
             del self.waiting[key]
             self.evicted += 1
             touched.add("")
+        if touched:
+            self.settled_to = max(self.settled_to, watermark - FOLD_HORIZON)
         return touched
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -207,3 +208,33 @@ def test_a_tunnel_that_is_well_keeps_few_of_its_negotiations() -> None:
         tunnel = store.gateways[GATEWAY.lower()].tunnels[PEER]
         kept.append(len(tunnel.sessions) + 2 * len(tunnel.spans))
     assert max(kept) < 16
+
+
+def test_a_line_that_two_tunnels_could_own_is_nobodys_also_when_it_comes_again_after_one_of_them_was_folded() -> None:
+    store = Estate()
+    other = "203.0.113.8"
+    unclear = Record(
+        START + 50, GATEWAY, Category.IKE, "IKELogEvent", "GatewayTenantWorker_IN_0",
+        "IkeCleanupQMNegotiation called with error 13868 and flags a",
+    )  # fmt: skip
+    records = [*refused_call(START, 1), unclear, *(replace_peer(r, other) for r in refused_call(START, 2))]
+    # One of them goes on until it is folded.
+    for number in range(3, 60):
+        records += refused_call(START + number * 20 * SECOND, number)
+    for one in records:
+        store.learn(read(one), one.at or 0)
+    tell(store, START + 2 * 60 * MINUTE, LIVE, Pace.REPLAY)
+    gateway = store.gateways[GATEWAY.lower()]
+    assert gateway.tunnels[PEER].spans
+    assert not gateway.tunnels[other].spans
+    kept = dict(gateway.tunnels[other].sessions)
+
+    store.learn(read(unclear), unclear.at or 0)
+
+    assert list(gateway.orphans()) == []
+    tell(store, START + 3 * 60 * MINUTE, LIVE, Pace.REPLAY)
+    assert gateway.tunnels[other].sessions == kept
+
+
+def replace_peer(one: Record, remote: str) -> Record:
+    return replace(one, message=one.message.replace(PEER, remote))
