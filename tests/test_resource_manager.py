@@ -85,6 +85,7 @@ def read(azure: emulator.ResourceManager, authority: Authority) -> Any:
                 return await client.read(scopes)
             finally:
                 await client.close()
+                await asyncio.sleep(0.01)  # its connections are let go by the loop, too
 
         return asyncio.run(once())
 
