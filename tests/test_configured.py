@@ -473,7 +473,10 @@ def test_a_connection_that_azure_looks_up_by_name_can_be_silent_too() -> None:
         for r in rows(bench, inventory(bench, (0, [connection(bench, site), named[0]])))
         if r["Kind"] == "Advisory" and r["Cause"] == "ConnectionSilent"
     ]
-    assert row["Summary"] == "Connection cn-branch-1 to branch-1.example.com has been silent since it is watched."
+    assert (
+        row["Summary"]
+        == "Connection cn-branch-1 to branch-1.example.com has been silent for as long as it has been watched."
+    )
     assert (row["ConnectionName"], row["RemoteIP"], row["Scope"], row["Severity"]) == (
         "cn-branch-1",
         "",

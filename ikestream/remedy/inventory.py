@@ -47,7 +47,7 @@ def _overlap(finding: Finding, words: Words, _agreed: Agreed) -> Part:
     reads = (command for site in sites for command in azure.show_site(site, "localNetworkAddressSpace.addressPrefixes"))
     told = (
         f"Take the shared prefix out of one {words.site}, or let both connections learn their routes with BGP: which of the"
-        " two carries the traffic now is not for you to say."
+        " two carries the traffic now is chance."
     )
     return told, "", tuple(reads)
 

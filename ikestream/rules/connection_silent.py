@@ -73,7 +73,7 @@ def _advice(connection: Connection, start: int, end: int | None, resolution: str
     )
     return Advice(
         finding=finding,
-        summary=f"{called} has been silent since it is watched.",
+        summary=f"{called} has been silent for as long as it has been watched.",
         past=f"{called} had been silent.",
         start=start,
         held=start + SILENT,
