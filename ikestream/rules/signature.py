@@ -53,6 +53,8 @@ _SIDES = {
 def stopped_after(negotiation: Negotiation) -> str:
     """Say how far the attempt came and who should speak next; the reason is not known from that."""
     step, turn = _NEXT_STEP[negotiation.depth]
+    if negotiation.refusal is not None and negotiation.depth not in (1, 5):  # nobody waits for a word that was said
+        step, turn = f"{step.removesuffix(' and not answered')}, then it was refused", "the side that was refused"
     who = {
         Initiator.AZURE: "Azure initiated",
         Initiator.PEER: "the peer initiated",
@@ -65,8 +67,8 @@ def stopped_after(negotiation: Negotiation) -> str:
 
 
 def next_to_act(negotiation: Negotiation) -> ActionOn:
-    """Return the side that should have spoken next, where the lines show it."""
-    if negotiation.initiator is Initiator.UNKNOWN:
+    """Return the side that should have spoken next, where the lines show it: after a refusal neither."""
+    if negotiation.initiator is Initiator.UNKNOWN or negotiation.refusal is not None:
         return ActionOn.UNKNOWN
     azure, peer = ActionOn.AZURE, ActionOn.PEER
     initiator, responder = (azure, peer) if negotiation.initiator is Initiator.AZURE else (peer, azure)
@@ -160,14 +162,33 @@ def disconnected_with(situation: Situation, codes: frozenset[int]) -> IkeEvent |
 
 SWITCH_ON_IKE_LOG = "Switch on IKEDiagnosticLog on this gateway: TunnelDiagnosticLog gives only a reason, the attempts show the parameter."
 
-SELECTOR_NOTIFIES = frozenset({"TS_UNACCEPTABLE", "SINGLE_PAIR_REQUIRED", "INVALID_ID_INFORMATION"})
+INVALID_ID = "INVALID_ID_INFORMATION"
+SELECTOR_NOTIFIES = frozenset({"TS_UNACCEPTABLE", "SINGLE_PAIR_REQUIRED", INVALID_ID})
 SELECTOR_CODE = 13999
 
 
+_QUICK_MODE = frozenset(
+    {Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT, Kind.ESP_RECEIVED, Kind.CLEANUP_QM}
+)
+_MAIN_MODE = frozenset({Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM})
+
+
 def refuses_selectors(negotiation: Negotiation) -> bool:
-    """Whether either side said that the selectors are the reason."""
+    """Whether either side said that the selectors are the reason.
+
+    IKEv1's INVALID_ID_INFORMATION says it in quick mode, whose ID payloads are the selectors (RFC 2407 4.6.2). In main mode the
+    same word is about who the peer is, and that is another fault.
+    """
     said = negotiation.sent_notifies | negotiation.received_notifies
-    return SELECTOR_CODE in negotiation.codes or bool(SELECTOR_NOTIFIES & said)
+    if SELECTOR_CODE in negotiation.codes or (SELECTOR_NOTIFIES - {INVALID_ID}) & said:
+        return True
+    return INVALID_ID in said and not refuses_identity(negotiation)
+
+
+def refuses_identity(negotiation: Negotiation) -> bool:
+    """Whether main mode ended with INVALID_ID_INFORMATION: one end does not take the other for who it says it is."""
+    said = negotiation.sent_notifies | negotiation.received_notifies
+    return INVALID_ID in said and bool(negotiation.kinds & _MAIN_MODE) and not negotiation.kinds & _QUICK_MODE
 
 
 def refuses_child(situation: Situation, negotiation: Negotiation) -> bool:

@@ -3,6 +3,10 @@
 It carries what is known: how far the newest attempts came, who should speak next, every code and notify. A
 close that also occurs in health (roles benign and replaced) never makes an outage by itself: then the facts
 hold no failed attempt and no TunnelDisconnected, and this rule answers None.
+
+That one end does not accept who the other is (13834, 13869, INVALID_ID_INFORMATION in main mode), or how it authenticates
+(13889), is known from the code's own words (inferred, facts 1.3) and is no cause of the list: it is told as the first
+hypothesis, with the setting to compare. The table would have Medium for it; the cause stays Low, because no cause is named.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.negotiation import Initiator
 from ikestream.rules.configured import protocol
-from ikestream.rules.signature import next_to_act, prove, reached, stopped_after
+from ikestream.rules.signature import next_to_act, prove, reached, refuses_identity, stopped_after
 
 
 def judge(situation: Situation) -> Finding | None:
@@ -61,10 +65,44 @@ NO_POLICY = frozenset({13825, 13850, 13883})
 """Azure's words for a peer it has no policy for (facts 1.3)."""
 
 
+METHOD = 13889
+IDENTITY = frozenset({13834, 13869})
+"""Authentication method, or identity, refused (facts 1.3)."""
+
+
 def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
-    """What else makes Azure say that it has no policy for a peer that has a connection."""
-    if not any(n.initiator is Initiator.PEER and NO_POLICY & set(n.codes) for n in situation.newest):
-        return ()
+    """What else the codes of the newest attempts may mean: they speak of who the peer is, or that nobody knows it."""
+    found: list[Hypothesis] = []
+    if any(METHOD in n.codes for n in situation.newest):
+        found.append(_OTHER_METHOD)
+    if any(IDENTITY & set(n.codes) or refuses_identity(n) for n in situation.newest):
+        found += _OTHER_IDENTITY
+    # Why Azure says that it has no policy for a peer that has a connection.
+    if any(n.initiator is Initiator.PEER and NO_POLICY & set(n.codes) for n in situation.newest):
+        found += _no_policy(situation)
+    return tuple(found)
+
+
+_OTHER_METHOD = Hypothesis(
+    "One end authenticates with a pre-shared key, the other with a certificate",
+    Confidence.MEDIUM,
+    "Compare the authentication method of the connection in Azure with that of phase 1 at the peer.",
+)
+_OTHER_IDENTITY = (
+    Hypothesis(
+        "One end does not accept the identity of the other: its local ID is not the address that the other one knows it by",
+        Confidence.MEDIUM,
+        "At the peer, local ID is the address in Azure's local network gateway, remote ID the gateway's public IP address.",
+    ),
+    Hypothesis(
+        "The pre-shared keys differ: the key is chosen by the identity, so that a wrong one may fetch another key",
+        Confidence.LOW,
+        "Compare the length and the first and last two characters of both keys by telephone, never by log or mail.",
+    ),
+)
+
+
+def _no_policy(situation: Situation) -> tuple[Hypothesis, ...]:
     ours = protocol(situation.configured)
     return (
         Hypothesis(
