@@ -34,6 +34,8 @@ MAX_WAITING = 256
 MAX_OWNERS = 4096
 MAX_OWNERS_EVER = 32_768
 """Per gateway, whatever comes: two tunnels that retry every ten seconds make half of it in a day."""
+OWNERS_STEP = 4096
+"""So many sessions more are learned beyond that bound before it is looked again whose are not kept any more."""
 MAX_MARKS = 256
 MAX_ENDS = 256
 MAX_HOURS = 240
@@ -354,8 +356,9 @@ class Gateway:
             known = self.owners.get(event.session)
             if known is None or owner < known:
                 self.owners[event.session] = owner
-            if len(self.owners) > MAX_OWNERS_EVER:
-                self._bound_owners()
+                # Whoever retries has more sessions than that which are not folded yet: it is no use to look at each.
+                if known is None and len(self.owners) >= MAX_OWNERS_EVER and not len(self.owners) % OWNERS_STEP:
+                    self._bound_owners()
         if event.session and self.waiting:
             for key, waiting in list(self.waiting.items()):
                 if waiting.session == event.session and self._owner(waiting):
