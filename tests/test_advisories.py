@@ -10,11 +10,11 @@ import pytest
 
 from ikestream import fold, formats
 from ikestream.incident import Row
-from ikestream.lab import ADVISED, HEALTHY, Feed, Lab, Scenario, Story, post
+from ikestream.lab import ADVISED, FAULTS, HEALTHY, REHEARSED, Feed, Lab, Scenario, Story, post
 from ikestream.lab.healthy import rekey_collision
 from ikestream.replay import Tally, replay
 from tests.expectations import CASES
-from tests.streams import as_delivered, in_order, last, told
+from tests.streams import RETRACTED, as_delivered, in_order, last, told
 
 JUDGED = frozenset({"Flapping", "PeriodicDrop", "RekeyFailed", "RekeyCollision", "ChildSaFailing", "SelectorsNarrowed"})
 SEEDS = range(4)
@@ -25,7 +25,7 @@ def named(scenarios: tuple[Scenario, ...]) -> list[object]:
 
 
 def advisories(rows: list[Row]) -> list[Row]:
-    """Return the last revision of each, those that were taken back, too: somebody has read them by then."""
+    """Return the last revision of each that stands."""
     return [row for row in last(rows).values() if row["Kind"] == "Advisory" and row["Cause"] in JUDGED]
 
 
@@ -73,6 +73,15 @@ def test_health_is_told_none_of_them(scenario: Scenario) -> None:
 def test_the_ordinary_overlap_of_two_renewals_is_neither_a_collision_nor_a_failure() -> None:
     for seed in range(12):
         assert advisories(in_order(rekey_collision(Lab(seed)).records)) == []
+
+
+@pytest.mark.parametrize("scenario", named((*HEALTHY, *ADVISED, *FAULTS, *REHEARSED)))
+def test_none_is_taken_back(scenario: Scenario) -> None:
+    # Somebody has read it by then. A stranger that turns out to be a peer is another matter.
+    for seed in range(3):
+        rows = in_order(scenario(Lab(seed)).records)
+        taken = [r for r in rows if r["Kind"] == "Advisory" and r["Resolution"] in RETRACTED]
+        assert [(r["Cause"], r["Explanation"]) for r in taken if r["Cause"] != "UnknownPeer"] == [], seed
 
 
 LOGS = [

@@ -15,6 +15,8 @@ from ikestream.times import MINUTE
 
 FEWEST = 3
 """Nobody asks for fewer, and telling them from those on demand is dear."""
+SETTLED = 2 * MINUTE
+"""So long after the newest one it is known who brought the tunnel up, and so whether it is dialled on demand."""
 AT_ONCE = MINUTE
 """Two legs of one tunnel that go down this close together are one drop."""
 

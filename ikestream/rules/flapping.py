@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, Finding, Hypothesis, Severity
-from ikestream.rules.drops import Drop, drops
+from ikestream.rules.drops import SETTLED, Drop, drops
 from ikestream.rules.ending import How, read
 from ikestream.times import HOUR
 from ikestream.timestamps import clock
@@ -69,7 +69,7 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
         summary=f"{who[0].upper()}{who[1:]} to {remote} goes down and comes back again and again.",
         past=f"{who[0].upper()}{who[1:]} to {remote} went down and came back {len(run)} times.",
         start=run[0].start,
-        held=run[LEAST - 1].end,
+        held=run[LEAST - 1].end + SETTLED,
         last=end,
         impact=Impact.DEGRADED,
         end=end,

@@ -2,6 +2,7 @@
 
 A leg is dialled on demand if at least twice the peer ended it in good order, nobody's attempt failed, and later the
 peer itself brought it up again. That is known only once it has happened twice: what was told before is taken back.
+Brought up again at once it was not idle: a peer that renews its tunnel by ending it first is none that dials on demand.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from ikestream.inventory import Version
 from ikestream.negotiation import Initiator
 from ikestream.rules.ending import How, read, written_about
 from ikestream.status import Change, Outcome, State, Timeline
-from ikestream.times import MINUTE, Times
+from ikestream.times import MINUTE, SECOND, Times
 from ikestream.tunnel import Tunnel
 
 CYCLES = 2
 """Times it must have been seen."""
+AT_ONCE = 20 * SECOND
+"""Who is back within this time has renewed the tunnel with a gap; of a line that is dialled on demand some may be, by chance."""
 
 
 def is_on_demand(
@@ -46,7 +49,11 @@ def ended_on_demand(
     """Return every (leg, instant) at which a leg that is dialled on demand went down as such legs do."""
     least = 0 if version is not None and version.connection.on_demand else CYCLES
     clean = [c for c in timeline.changes if c.state is State.DOWN and _is_clean(tunnel, timeline, c, times)]
-    cycles = Counter(c.leg for c in clean if (up := _next_up(timeline, c)) is not None and _calls(timeline, up))
+    cycles = Counter(
+        c.leg
+        for c in clean
+        if (up := _next_up(timeline, c)) is not None and up.at - c.at > AT_ONCE and _calls(timeline, up)
+    )
     return frozenset((c.leg, c.at) for c in clean if cycles[c.leg] >= least)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
-from ikestream.rules.drops import Drop, drops
+from ikestream.rules.drops import SETTLED, Drop, drops
 from ikestream.times import DAY, MINUTE, SECOND
 from ikestream.timestamps import moment
 
@@ -105,7 +105,7 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
         summary=f"The tunnel to {remote} drops every {every}.",
         past=f"The tunnel to {remote} dropped every {every}, {len(run)} times.",
         start=run[0].start,
-        held=run[_least(run) - 1].end,
+        held=run[_least(run) - 1].end + SETTLED,
         last=run[-1].end,
         impact=Impact.DEGRADED if longest > LONG else Impact.NONE,
         end=missed,
