@@ -60,6 +60,25 @@ REFUSALS = frozenset(
 _SOFT_NOTIFIES = frozenset({"INVALID_SYNTAX", "INVALID_KE_PAYLOAD", "UNSUPPORTED_CRITICAL_PAYLOAD"})
 PEER_VANISHED = 13886
 """Dead peer detection."""
+UNABLE = frozenset(
+    {
+        808,
+        1168,
+        13804,
+        *range(13809, 13813),
+        13816,
+        13827,
+        *range(13851, 13861),
+        13862,
+        13863,
+        13866,
+        13867,
+        13876,
+        13893,
+    }
+)
+"""Codes with which this gateway could not go on: its platform's (facts 1.3), and of those that the table does not list the ones
+whose words leave nothing but a failed attempt. They fail an attempt as a symptom does: where the leg does not come up."""
 CHILD_EXPIRED = 13895
 """The lifetime of a child SA is over."""
 SA_ENDS = frozenset({PEER_VANISHED, 13885, 13877, 13849, 13891})
@@ -413,4 +432,4 @@ def _fails_softly(event: IkeEvent) -> bool:
     if event.kind in (Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED) and event.name in _SOFT_NOTIFIES:
         return True
     code = codes.CODES.get(event.code) if event.code else None
-    return code is not None and code.role in (Role.SYMPTOM, Role.FAILS_ALONE)
+    return code is not None and (code.role in (Role.SYMPTOM, Role.FAILS_ALONE) or code.number in UNABLE)

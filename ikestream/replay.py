@@ -84,7 +84,8 @@ def replay_clockless(
     """Yield the verdicts for records without times, in file order; their rows carry no times."""
     store = Estate(peers, inventory=inventory)
     events = [read(record) for record in records]
-    for place, event in enumerate(reversed(events) if _newest_first(events) else events):
+    # From 1: what stands at 0 counts as folded long ago.
+    for place, event in enumerate(reversed(events) if _newest_first(events) else events, start=1):
         tally.count(event)
         store.learn(replace(event, at=place), THE_END)
     yield from tell(store, THE_END, CLOCKLESS, Pace.FINAL)

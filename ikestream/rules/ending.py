@@ -14,7 +14,7 @@ from enum import StrEnum
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
-from ikestream.negotiation import Negotiation
+from ikestream.negotiation import ENDS, Negotiation
 from ikestream.status import REMOVED, Change, Outcome, State
 from ikestream.times import SECOND
 from ikestream.tunnel import DEAD_PEER, Tunnel
@@ -81,6 +81,8 @@ def endings(situation: Situation) -> tuple[Ending, ...]:
     """Return how the legs ended that went down when the episode began, in event order."""
     found: dict[tuple[int, str, str], Ending] = {}
     for change in situation.downs:
+        if _never_stood(change):
+            continue
         for event in written_about(situation.tunnel, change, situation.times.grace):
             if (event.at or 0) > situation.until:
                 continue
@@ -135,6 +137,15 @@ def written_about(tunnel: Tunnel, down: Change, grace: int) -> list[IkeEvent]:
         and (not e.local or not down.leg or down.leg in (e.local, e.instance))
     ]
     return near if down.mark is None else [down.mark, *near]
+
+
+def _never_stood(change: Change) -> bool:
+    """Whether the leg counts as down by an attempt that such a code stopped half-way: then no security association ended."""
+    n = change.negotiation
+    if n is None or change.mark is not None:
+        return False
+    begins = n.kinds & (_BEGINS | {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET})
+    return bool(begins) and n.depth < 4 and not ENDS.isdisjoint(n.codes)
 
 
 def _how(situation: Situation, change: Change, event: IkeEvent) -> How:

@@ -7,7 +7,7 @@ combination exists, the algorithms are not the reason: many peers answer NO_PROP
 connection for this Azure address (libreswan issue 282), and PRF, ESN and key length are not printed.
 
 With TunnelDiagnosticLog alone a disconnect's reason may hold the policy code. It does not tell the phase (1.4), so
-phase 1 is the usual reading, and phase 2 and PFS stay hypotheses.
+phase 1 is the usual reading, and phase 2 and PFS stay hypotheses. The same where a refusal is the only line of its session.
 """
 
 from __future__ import annotations
@@ -19,9 +19,15 @@ from ikestream.negotiation import POLICY_CODES, Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
 from ikestream.rules.configured import contradicts, no_connection
 from ikestream.rules.offered import Offers, change_after, collect_ike_offers, tell_far
-from ikestream.rules.signature import DH_CODES, SWITCH_ON_IKE_LOG, disconnected_with, in_phase_one, prove
-
-POLICY_MATCH = 13868
+from ikestream.rules.signature import (
+    DH_CODES,
+    POLICY_MATCH,
+    SWITCH_ON_IKE_LOG,
+    disconnected_with,
+    in_phase_one,
+    prove,
+    shows_phase_one,
+)
 
 
 def judge(situation: Situation) -> Finding | None:
@@ -36,6 +42,8 @@ def judge(situation: Situation) -> Finding | None:
     compared = compare(offers.azure, offers.peer, Phase.IKE) if offers.peer else None
     if compared is not None and not compared.common:
         return _differ(situation, refused, offers, compared)
+    if not any(shows_phase_one(n) for n in refused):
+        return _tell_no_phase(refused, offers)
     if compared is not None and offers.surely:
         return _agree(situation, refused, offers)
     return _unknown(situation, refused, offers)
@@ -162,8 +170,34 @@ def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -
     )
 
 
+def _tell_no_phase(refused: list[Negotiation], offers: Offers) -> Finding:
+    fits = " The phase 1 proposals that are logged have one in common." if offers.peer and offers.surely else ""
+    return Finding(
+        cause=Cause.IKE_POLICY_MISMATCH,
+        confidence=Confidence.MEDIUM if not fits else Confidence.LOW,
+        explanation="A proposal was refused as a policy mismatch. The lines do not show which phase: of these attempts nothing"
+        f" but the refusal is in this log.{fits}",
+        action_on=ActionOn.BOTH,
+        azure_offers=offers.azure,
+        peer_offers=offers.peer,
+        offers_source=offers.source,
+        hypotheses=(_PHASE_TWO,),
+        missing_evidence="The other lines of these attempts: see that the diagnostic setting sends all of IKEDiagnosticLog here. Or"
+        " make the peer initiate once (restart only this tunnel there), and compare its proposals.",
+        code=_code(refused),
+        evidence=prove([*refused, *offers.sessions]),
+    )
+
+
+_PHASE_TWO = Hypothesis(
+    "It is phase 2 or its PFS group, refused when the child SA was renewed",
+    Confidence.MEDIUM,
+    "Compare encryption, integrity and PFS group of phase 2 on both ends, not only phase 1.",
+)
+
+
 def _code(refused: list[Negotiation]) -> int:
-    return next((c for n in refused for c in n.codes if c in DH_CODES or c == POLICY_MATCH), POLICY_MATCH)
+    return next((c for n in refused for c in n.codes if c in DH_CODES or c in POLICY_CODES), POLICY_MATCH)
 
 
 def _by_reason(mark: IkeEvent) -> Finding:
@@ -173,13 +207,7 @@ def _by_reason(mark: IkeEvent) -> Finding:
         explanation=f"Azure disconnected the tunnel and gave as reason '{mark.text}': the policies of the two sides do not match."
         " The reason tells neither the parameter nor the phase.",
         action_on=ActionOn.BOTH,
-        hypotheses=(
-            Hypothesis(
-                "It is phase 2 or its PFS group, refused when the child SA was renewed",
-                Confidence.MEDIUM,
-                "Compare encryption, integrity and PFS group of phase 2 on both ends, not only phase 1.",
-            ),
-        ),
+        hypotheses=(_PHASE_TWO,),
         missing_evidence=SWITCH_ON_IKE_LOG,
         code=mark.code,
         evidence=(mark,),

@@ -16,9 +16,8 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
 from ikestream.rules.offered import Offers, change_after, collect_offers, tell_far
-from ikestream.rules.signature import ikev2_is_shown, prove, refuses_child, rekeys
+from ikestream.rules.signature import POLICY_MATCH, ikev2_is_shown, prove, refuses_child, rekeys
 
-POLICY_MATCH = 13868
 PROOF = (
     Kind.NOTIFY_SENT,
     Kind.NOTIFY_RECEIVED,

@@ -5,6 +5,9 @@ SA_INIT again and again. Why cannot be seen from one end: the address may be wro
 UDP 500, the device or its line may be off. A single line received from the peer is enough to rule this cause out. A
 tunnel that was up until dead peer detection ended it is named by its own rule, before this one.
 
+The table takes one call that Azure closed as timed out for enough. Here it is so only in lines without a time: a gateway whose
+tunnel is down calls again within seconds, and one that called once in five minutes may hold a tunnel from before the log.
+
 A peer behind NAT that always began itself is not expected to answer: Azure waits for it (FAQ: a device behind NAT must
 initiate). Then the text says so, and the cause is less sure.
 """

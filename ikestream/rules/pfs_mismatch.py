@@ -16,11 +16,18 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare
 from ikestream.rules.offered import Offers, collect_offers, without_group
-from ikestream.rules.signature import DH_CODES, ikev2_is_shown, prove, refuses_child, refuses_selectors, rekeys
+from ikestream.rules.signature import (
+    DH_CODES,
+    POLICY_MATCH,
+    ikev2_is_shown,
+    prove,
+    refuses_child,
+    refuses_selectors,
+    rekeys,
+)
 
 COLLISIONS = frozenset({"TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND"})
 COLLISION_CODE = 13821
-POLICY_MATCH = 13868
 PROOF = (
     Kind.NOTIFY_SENT,
     Kind.NOTIFY_RECEIVED,

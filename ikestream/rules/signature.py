@@ -7,9 +7,14 @@ from collections.abc import Iterable
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.finding import ActionOn, FailedStep
-from ikestream.negotiation import Initiator, Negotiation
+from ikestream.negotiation import POLICY_CODES, Initiator, Negotiation
 from ikestream.status import TIMED_OUT, Outcome
 
+_QUICK_MODE = frozenset(
+    {Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT, Kind.ESP_RECEIVED, Kind.CLEANUP_QM}
+)
+_MAIN_MODE = frozenset({Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM})
+POLICY_MATCH = 13868
 DH_CODES = frozenset({13822, 13833, 13864, 13865})
 _IKEV2 = frozenset(
     {
@@ -26,6 +31,19 @@ _IKEV2 = frozenset(
 def in_phase_one(negotiation: Negotiation) -> bool:
     """Whether a policy refusal concerns phase 1 (facts 1.4): nothing shows that IKE_SA_INIT succeeded."""
     return not negotiation.reached_auth and Kind.CLEANUP_QM not in negotiation.kinds and negotiation.depth <= 2
+
+
+_OF_PHASE_ONE = frozenset(
+    {Kind.SA_INIT_SENT, Kind.SA_INIT_ANSWERED, Kind.SA_INIT_RECEIVED, Kind.RESPONDER_SPI, *_MAIN_MODE}
+)
+
+
+def shows_phase_one(negotiation: Negotiation) -> bool:
+    """Whether a line says that phase 1 was under way, or a code that only phase 1 knows (facts 1.3, 1.4).
+
+    A refusal with no other line of its session tells no phase: the rest may be lost, or stand in another session.
+    """
+    return bool(negotiation.kinds & _OF_PHASE_ONE) or not (POLICY_CODES - {POLICY_MATCH}).isdisjoint(negotiation.codes)
 
 
 def reached(negotiation: Negotiation) -> FailedStep:
@@ -165,12 +183,6 @@ SWITCH_ON_IKE_LOG = "Switch on IKEDiagnosticLog on this gateway: TunnelDiagnosti
 INVALID_ID = "INVALID_ID_INFORMATION"
 SELECTOR_NOTIFIES = frozenset({"TS_UNACCEPTABLE", "SINGLE_PAIR_REQUIRED", INVALID_ID})
 SELECTOR_CODE = 13999
-
-
-_QUICK_MODE = frozenset(
-    {Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT, Kind.ESP_RECEIVED, Kind.CLEANUP_QM}
-)
-_MAIN_MODE = frozenset({Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM})
 
 
 def refuses_selectors(negotiation: Negotiation) -> bool:

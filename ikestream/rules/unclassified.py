@@ -52,7 +52,7 @@ def judge(situation: Situation) -> Finding | None:
         cause=Cause.UNCLASSIFIED,
         confidence=Confidence.LOW,
         explanation=" ".join(told),
-        action_on=next_to_act(newest) if newest is not None else ActionOn.UNKNOWN,
+        action_on=_turn(situation),
         failed_step=reached(newest) if newest is not None else FailedStep.ESTABLISHED,
         hypotheses=_hypotheses(situation),
         missing_evidence=missing,
@@ -65,6 +65,14 @@ NO_POLICY = frozenset({13825, 13850, 13883})
 """Azure's words for a peer it has no policy for (facts 1.3)."""
 
 
+def _turn(situation: Situation) -> ActionOn:
+    if any(INVALID_POLICY in n.codes for n in situation.newest):
+        return ActionOn.AZURE
+    return next_to_act(situation.newest[0]) if situation.newest else ActionOn.UNKNOWN
+
+
+INVALID_POLICY = 13861
+"""Azure's own policy (facts 1.3, by the code's text)."""
 METHOD = 13889
 IDENTITY = frozenset({13834, 13869})
 """Authentication method, or identity, refused (facts 1.3)."""
@@ -73,6 +81,8 @@ IDENTITY = frozenset({13834, 13869})
 def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
     """What else the codes of the newest attempts may mean: they speak of who the peer is, or that nobody knows it."""
     found: list[Hypothesis] = []
+    if any(INVALID_POLICY in n.codes for n in situation.newest):
+        found.append(_OWN_POLICY)
     if any(METHOD in n.codes for n in situation.newest):
         found.append(_OTHER_METHOD)
     if any(IDENTITY & set(n.codes) or refuses_identity(n) for n in situation.newest):
@@ -83,6 +93,11 @@ def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
     return tuple(found)
 
 
+_OWN_POLICY = Hypothesis(
+    "The configuration of this connection in Azure is not valid",
+    Confidence.MEDIUM,
+    "Read the IPsec / IKE policy of the connection and save it again; if it stays, ask Azure support with these lines.",
+)
 _OTHER_METHOD = Hypothesis(
     "One end authenticates with a pre-shared key, the other with a certificate",
     Confidence.MEDIUM,
