@@ -151,6 +151,16 @@ class ByHand:
         """Write a gateway event, of the gateway itself or of one of its instances."""
         self.records.append(Record(START + round(at * SECOND), self.gateway, Category.GATEWAY, name, instance, ""))
 
+    def bgp(self, at: float, *, up: bool, address: str = "10.99.0.1", instance: str = "") -> None:
+        """Write a BGP event; the message is invented, its layout is not published."""
+        word = "connected" if up else "disconnected"
+        self.records.append(
+            Record(
+                START + round(at * SECOND), self.gateway, Category.ROUTE, f"Bgp{word.capitalize()}Event",
+                instance or self.instance, f"BGP peer {address} {word}",
+            )
+        )  # fmt: skip
+
     def rows(self, inventory: Inventory = NO_INVENTORY) -> list[Row]:
         """Judge it: the last revision of every incident that stands."""
         found = last(in_order(self.records, inventory)).values()

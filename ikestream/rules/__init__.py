@@ -8,11 +8,12 @@ Each rule is one file: when it holds in a network engineer's words, the fact it 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
 from ikestream.advice import Advice, Advise, AdviseGateway, Outlook
 from ikestream.episode import Situation
-from ikestream.finding import Finding
+from ikestream.finding import Cause, Finding
 from ikestream.rules import (
     certificate_authentication_failed,
     child_sa_failing,
@@ -95,7 +96,16 @@ RULES: tuple[Rule, ...] = (
 
 def diagnose(situation: Situation) -> Finding | None:
     """Return the finding of the most specific rule that holds, None if the episode is no outage after all."""
-    return next((finding for rule in RULES if (finding := rule(situation)) is not None), None)
+    finding = next((finding for rule in RULES if (finding := rule(situation)) is not None), None)
+    if finding is not None and finding.cause in _MAY_BE_AZURES and (other := gateway_maintenance.suspect(situation)):
+        finding = replace(finding, hypotheses=(*finding.hypotheses, other))
+    return finding
+
+
+_MAY_BE_AZURES = frozenset(
+    {Cause.PEER_STOPPED_RESPONDING, Cause.PEER_DISCONNECTED, Cause.PEER_NOT_RESPONDING, Cause.UNCLASSIFIED}
+)
+"""Nothing was refused, and the reason lies with the peer or is not known: Azure's own doings may be it (facts 2.17)."""
 
 
 ADVISORIES: tuple[Advise, ...] = (

@@ -2,7 +2,9 @@
 
 RouteDiagnosticLog says that the session to a peer's inner address fell. It is a fault of its own only if the tunnels
 stood 200 seconds before and after: BGP notices a dead tunnel after its hold time of 180 seconds, and then it is the
-symptom. A session that another instance holds to the same address is no loss. Which tunnel carries a session is not
+symptom; so it is of a leg that has long been down on the instance that lost the session. A session that another instance
+holds to the same address is no loss. That every session of an instance fell at once speaks for maintenance, which is then
+the first hypothesis; but it is told, because routes are missing and three minutes were not enough. Which tunnel carries a session is not
 in the event (its layout is not published): an inventory knows whose address it is; without one it is told of the tunnel
 if only one was up, else of the gateway.
 """
@@ -10,13 +12,13 @@ if only one was up, else of the gateway.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ikestream.events import IkeEvent, Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.inventory import Connections
 from ikestream.inventory.connections import NOTHING
-from ikestream.rules.gateway import drops, up_on
+from ikestream.rules.gateway import drops, up_on, went_down_on
 from ikestream.times import SECOND
 from ikestream.tunnel import Gateway
 
@@ -35,7 +37,8 @@ class Fallen:
     up: int | None
     remotes: tuple[str, ...]
     lines: tuple[IkeEvent, ...]
-    crowd: bool  # every session of the gateway fell with it
+    crowd: bool  # every session of its instance fell with it
+    beside: bool = False  # another session of the same tunnel stood all the time
     owner: str = ""  # the tunnel whose inner address it is, as configured
 
     @property
@@ -59,20 +62,51 @@ def fallen(gateway: Gateway, now: int, connections: Connections = NOTHING) -> tu
         up = back.at or 0 if back is not None else None
         if (now if up is None else up) < start + SETTLED:
             continue
-        inside = connections.inside(address)
-        owner = inside.remote if inside is not None and inside.remote in gateway.tunnels else ""
+        owner = _owner(connections, address)
+        owner = owner if owner in gateway.tunnels else ""
         # Whose tunnel it is in is known, or any of them may have carried it.
         tunnels = [gateway.tunnels[owner]] if owner else [t for t in gateway.tunnels.values() if t.known()]
         if any(drops(t, start - SETTLED, start + SETTLED) for t in tunnels):
             continue
-        remotes = tuple(sorted(t.remote for t in tunnels if up_on(t, start)))
+        remotes = tuple(
+            sorted(t.remote for t in tunnels if up_on(t, start) and not went_down_on(t, lost.instance, start))
+        )
         if not remotes:
             continue
-        together = {other for other, event, _ in falls if abs((event.at or 0) - start) <= TOGETHER}
         lines = (lost,) if back is None else (lost, back)
-        crowd = len(together) > 1 and len(together) == len(sessions)
-        found.append(Fallen(address, start, up, remotes, lines, crowd, owner))
+        fall = Fallen(address, start, up, remotes, lines, crowd=_fell_alike(lost, sessions), owner=owner)
+        # Of several tunnels each has its own sessions, and only an inventory tells whose is which.
+        own = (o for o in sessions if o != address and (_owner(connections, o) == owner if owner else fall.remote))
+        found.append(replace(fall, beside=any(_stood(sessions[o], start, now if up is None else up) for o in own)))
     return tuple(found)
+
+
+def _owner(connections: Connections, address: str) -> str:
+    inside = connections.inside(address)
+    return inside.remote if inside is not None else ""
+
+
+def _fell_alike(lost: IkeEvent, sessions: dict[str, list[IkeEvent]]) -> bool:
+    """Whether every session of the instance, at least two, fell at that time."""
+    here = [[e for e in events if e.instance == lost.instance] for events in sessions.values()]
+    here = [events for events in here if events]
+    fell = [
+        events
+        for events in here
+        if any(e.kind is Kind.BGP_DOWN and abs((e.at or 0) - (lost.at or 0)) <= TOGETHER for e in events)
+    ]
+    return len(here) > 1 and len(fell) == len(here)
+
+
+def _stood(events: list[IkeEvent], start: int, end: int) -> bool:
+    """Whether a session was up from `start` to `end`, as far as its lines show; events in order."""
+    known = any(
+        (e.kind is Kind.BGP_UP and (e.at or 0) <= start) or (e.kind is Kind.BGP_DOWN and (e.at or 0) > end)
+        for e in events
+    )
+    return known and all(
+        (lost.at or 0) > end or (back is not None and (back.at or 0) < start) for lost, back in _falls(events)
+    )
 
 
 def _falls(events: list[IkeEvent]) -> Iterator[tuple[IkeEvent, IkeEvent | None]]:
@@ -100,7 +134,9 @@ def judge(session: Fallen) -> Finding:
         f"The BGP session to {session.address} fell; {where} stood before and after, so the tunnel is not the reason."
     )
     if session.crowd:
-        told += " Every BGP session of the gateway fell with it."
+        told += " Every BGP session of the instance fell with it."
+    if session.beside:
+        told += " Another session of the tunnel stands, so routes are still learned."
     if not session.remote:
         told += " Which tunnel carries this session is not in the log."
     return Finding(
@@ -111,7 +147,7 @@ def judge(session: Fallen) -> Finding:
         failed_step=FailedStep.BGP,
         hypotheses=(_MAINTENANCE, *_HYPOTHESES) if session.crowd else _HYPOTHESES,
         missing_evidence="The peer's BGP log at this minute: it names the notification that ended the session.",
-        severity=Severity.ERROR,
+        severity=Severity.WARNING if session.beside else Severity.ERROR,
         evidence=session.lines,
     )
 

@@ -3,14 +3,15 @@
 Azure says so itself (13849, a reason '... changed', TunnelRemoved): then it is proven. Or a configuration was written
 around the drop and the tunnel came back by itself within five minutes: then it is the usual reading, no more, because
 SetGatewayConfiguration is written for every change of the gateway or of any local network gateway. If the peer then
-refuses Azure, the refusal is the cause, and the change stands in `ChangedSince`.
+refuses Azure, the refusal is the cause, and the change stands in `ChangedSince`. A connection that was removed while it was
+up is no fault, and told for the record.
 """
 
 from __future__ import annotations
 
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
-from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.rules.ending import How, code, endings, evidence, reason, those
 from ikestream.rules.gateway import near
 from ikestream.rules.signature import prove, reached
@@ -71,6 +72,7 @@ def _find(
             ),
         ),
         missing_evidence="Who changed what: the activity log. These logs name no actor.",
+        severity=Severity.INFORMATIONAL if situation.episode.down_time() == 0 else Severity.CRITICAL,
         code=number,
         evidence=tuple([*events, *lines, *prove(situation.newest)][:12]),
     )

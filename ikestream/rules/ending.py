@@ -14,7 +14,7 @@ from enum import StrEnum
 from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
-from ikestream.negotiation import ENDS, Negotiation
+from ikestream.negotiation import CHILD_EXPIRED, ENDS, Negotiation
 from ikestream.status import REMOVED, Change, Outcome, State
 from ikestream.times import SECOND
 from ikestream.tunnel import DEAD_PEER, Tunnel
@@ -60,6 +60,7 @@ _BY_CODE = {
     13849: How.RECONFIGURED,
     13891: How.SHUT_DOWN,
     13877: How.MANAGED,
+    CHILD_EXPIRED: How.EXPIRED,
     LIFETIME_OR_DELETE: How.ENDED,
     DELETED_EARLY: How.DELETED,
 }

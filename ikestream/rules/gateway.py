@@ -99,6 +99,12 @@ def instances(situation: Situation) -> frozenset[str]:
     return frozenset(found or {""})
 
 
+def went_down_on(tunnel: Tunnel, instance: str, at: int) -> bool:
+    """Whether the newest word of the Tunnel log about `instance` before `at` is that the tunnel is down there."""
+    said = [((e.at or 0), e.kind is Kind.TUNNEL_UP) for e in tunnel.marks.values() if e.instance == instance]
+    return not max((s for s in said if s[0] < at), default=(0, True))[1]
+
+
 def up_on(tunnel: Tunnel, at: int) -> set[str]:
     """Return the instances on which the tunnel was up at `at`, as far as the lines before it show."""
     said: dict[str, tuple[int, bool]] = {}

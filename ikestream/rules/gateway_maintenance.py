@@ -2,7 +2,7 @@
 
 Planned work takes 10 to 15 seconds, an unplanned takeover up to three minutes; only what lasted longer is an outage.
 The maintenance event, or the status 'shutting down', counts if it hit what stood on that instance: when one of several
-tunnels dropped, the instance was not the reason. Not all maintenance is logged, and Azure may log it minutes late.
+tunnels dropped, the instance was not the reason, and it stays a hypothesis. Not all maintenance is logged, and Azure may log it minutes late.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.rules.ending import How, code, endings, evidence, reason, those
 from ikestream.rules.gateway import instances, near, neighbours
 from ikestream.rules.signature import prove, reached
+from ikestream.status import State
 
 
 def judge(situation: Situation) -> Finding | None:
@@ -61,6 +62,15 @@ def weigh(situation: Situation, where: Sequence[str]) -> Confidence | None:
     return None
 
 
+def suspect(situation: Situation) -> Hypothesis | None:
+    """Return that it was maintenance after all, where Azure logged one and other tunnels of the instance stood."""
+    if not any(c.state is State.UP and c.at < situation.episode.start for c in situation.changes):
+        return None
+    if not any(not e.instance or _touches(situation, e.instance) for e in near(situation, Kind.MAINTENANCE)):
+        return None
+    return _SUSPECT
+
+
 def _touches(situation: Situation, instance: str) -> bool:
     return bool(instances(situation) & {instance, ""})
 
@@ -70,6 +80,11 @@ def mention(events: Sequence[IkeEvent]) -> str:
     return ", ".join(dict.fromkeys(e.name or e.kind.value for e in events))
 
 
+_SUSPECT = Hypothesis(
+    "Azure's maintenance at this time took it down, although other tunnels of the instance stood",
+    Confidence.LOW,
+    "Read Service Health for this minute.",
+)
 STALE_PEER = Hypothesis(
     "The peer still holds the security association with the instance that is gone",
     Confidence.MEDIUM,

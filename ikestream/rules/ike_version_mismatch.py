@@ -2,11 +2,14 @@
 
 Azure's code for it is 13880, the notify is INVALID_MAJOR_VERSION. Most devices do not say it: a wrong version usually
 looks like silence, NO_PROPOSAL_CHOSEN or "no policy configured", and then it is a hypothesis of those causes. If an
-attempt of this outage got as far as an answered SA_INIT, both ends speak the same version. An inventory knows Azure's
-version: then a peer's SA_INIT on a connection that is IKEv1 is enough.
+attempt got as far as an answered SA_INIT, on whichever leg, both ends speak the same version; but one from well before the
+refusals only shows that they did, until somebody changed it. An inventory knows Azure's version: then a peer's SA_INIT on
+a connection that is IKEv1 is enough.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from ikestream.episode import Situation
 from ikestream.events import Kind
@@ -26,7 +29,7 @@ def judge(situation: Situation) -> Finding | None:
     if not refused and ours == "IKEv1":
         return _by_configuration(situation)
     mark = disconnected_with(situation, frozenset({CODE}))
-    if (not refused and mark is None) or any(n.depth >= 2 and not _refuses_version(n) for n in situation.failed):
+    if (not refused and mark is None) or _speaks_the_same(situation, refused):
         return None
     by_peer = any(NOTIFY in n.received_notifies for n in refused)
     told = "The peer does not take" if by_peer else "Azure does not take"
@@ -47,7 +50,7 @@ def judge(situation: Situation) -> Finding | None:
 def _by_configuration(situation: Situation) -> Finding | None:
     """The connection is set to IKEv1, and the peer calls with messages that exist in IKEv2 only."""
     calls = [n for n in situation.newest if n.initiator is Initiator.PEER and Kind.SA_INIT_RECEIVED in n.kinds]
-    if not calls or any(n.depth >= 2 for n in situation.failed):
+    if not calls or _speaks_the_same(situation, calls):
         return None
     return Finding(
         cause=Cause.IKE_VERSION_MISMATCH,
@@ -57,6 +60,17 @@ def _by_configuration(situation: Situation) -> Finding | None:
         failed_step=FailedStep.SA_INIT,
         code=next((c for n in calls for c in n.codes), None),
         evidence=prove(calls),
+    )
+
+
+def _speaks_the_same(situation: Situation, refused: Sequence[Negotiation]) -> bool:
+    """Whether an attempt of this outage that the refusals do not leave behind shows that the versions are the same."""
+    newest = max((situation.conclusions[n].at for n in refused), default=0)
+    return any(
+        n.depth >= 2
+        and not _refuses_version(n)
+        and situation.conclusions[n].at >= newest - situation.times.attempts_window
+        for n in situation.failed
     )
 
 

@@ -1,7 +1,7 @@
 """On-demand tunnels: the peer ends them when idle and dials again; no outage (facts 3.5).
 
-A leg is dialled on demand if at least twice the peer ended it in good order, nobody's attempt failed, and later the
-peer itself brought it up again. That is known only once it has happened twice: what was told before is taken back.
+A leg is dialled on demand if at least twice the peer ended it in good order, or its child SA ran out unused (13895),
+nobody's attempt failed, and later the peer itself brought it up again. That is known only once it has happened twice: what was told before is taken back.
 Brought up again at once it was not idle: a peer that renews its tunnel by ending it first is none that dials on demand.
 """
 
@@ -59,7 +59,11 @@ def ended_on_demand(
 
 def _is_clean(tunnel: Tunnel, timeline: Timeline, down: Change, times: Times) -> bool:
     how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
-    return bool(how) and how <= {How.DELETED, How.ENDED} and not _fails(timeline, down, _next_up(timeline, down))
+    return (
+        bool(how)
+        and how <= {How.DELETED, How.ENDED, How.EXPIRED}
+        and not _fails(timeline, down, _next_up(timeline, down))
+    )
 
 
 def _next_up(timeline: Timeline, down: Change) -> Change | None:

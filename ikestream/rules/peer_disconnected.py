@@ -30,7 +30,10 @@ def judge(situation: Situation) -> Finding | None:
         explanation=told,
         action_on=ActionOn.PEER,
         failed_step=FailedStep.ESTABLISHED,
-        hypotheses=_HYPOTHESES if version is None else _HYPOTHESES[:-1],
+        hypotheses=(
+            *((_RENEWED,) if situation.episode.up is not None else ()),
+            *(_HYPOTHESES if version is None else _HYPOTHESES[:-1]),
+        ),
         missing_evidence="Why the peer ended it: its own log at this minute.",
         severity=Severity.WARNING,
         code=code(shown) or LIFETIME_OR_DELETE,
@@ -38,6 +41,11 @@ def judge(situation: Situation) -> Finding | None:
     )
 
 
+_RENEWED = Hypothesis(
+    "The peer renews its keys by ending the tunnel and negotiating it anew (reauthentication), and was late this time",
+    Confidence.LOW,
+    "Compare the age of the tunnel at this minute with the peer's IKE lifetime.",
+)
 _HYPOTHESES = (
     Hypothesis(
         "The peer ends the tunnel when it is idle and dials again when there is traffic",

@@ -68,13 +68,13 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
 
 def _advice(outlook: Outlook, streak: Streak, held: int) -> Advice:
     healed = streak.healed
-    latest = streak.last + outlook.times.child_lifetime
-    end = latest if healed is None else healed
+    end = streak.last + outlook.times.child_lifetime if healed is None else healed
     if healed is None:
+        latest, since = _lasts(outlook, streak)
         follows = (
             f" What is up carries on until its own lifetime ends. If no attempt succeeds before, the tunnel drops then: by"
-            f" {moment(latest)} UTC at the latest (Azure's phase 2 lifetime is {outlook.times.child_lifetime // 1000:,} s),"
-            " sooner if the peer's is shorter."
+            f" {moment(latest)} UTC at the latest, which is Azure's phase 2 lifetime of {outlook.times.child_lifetime // 1000:,} s"
+            f" after {since}; sooner if the peer's is shorter."
         )
     elif streak.broken:
         follows = f" At {moment(healed)} UTC it went down."
@@ -109,6 +109,19 @@ def _advice(outlook: Outlook, streak: Streak, held: int) -> Advice:
         resolution="Recovered" if healed is not None else "NotObserved",
         attempts=streak.count,
     )
+
+
+def _lasts(outlook: Outlook, streak: Streak) -> tuple[int, str]:
+    """Return when what is up ends at the latest, and what that is counted from."""
+    lifetime = outlook.times.child_lifetime
+    agreed = [
+        conclusion.at
+        for n, conclusion in outlook.timeline.conclusions.items()
+        if conclusion.outcome is Outcome.SUCCEEDED and conclusion.at <= streak.last and streak.leg in ("", n.local)
+    ]
+    if agreed and max(agreed) + lifetime > streak.last:
+        return max(agreed) + lifetime, f"the newest success in this log, {moment(max(agreed))} UTC"
+    return streak.last + lifetime, "the failure"
 
 
 _HYPOTHESES = (

@@ -1,7 +1,7 @@
 """Unclassified: a known tunnel stays down and no other rule says why (facts 2.21).
 
-It carries what is known: how far the newest attempts came, who should speak next, every code and notify. A
-close that also occurs in health (roles benign and replaced) never makes an outage by itself: then the facts
+It carries what is known: how far the newest attempts came, who should speak next, every code and notify, what either
+side offered. A close that also occurs in health (roles benign and replaced) never makes an outage by itself: then the facts
 hold no failed attempt and no TunnelDisconnected, and this rule answers None.
 
 That one end does not accept who the other is (13834, 13869, INVALID_ID_INFORMATION in main mode), or how it authenticates
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from ikestream import codes
 from ikestream.episode import Situation
-from ikestream.events import Kind
-from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
+from ikestream.events import Kind, Proposal
+from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import Initiator
 from ikestream.rules.configured import protocol
 from ikestream.rules.signature import next_to_act, prove, reached, refuses_identity, stopped_after
@@ -42,6 +42,7 @@ def judge(situation: Situation) -> Finding | None:
         code = next(iter(n.codes), code)
     evidence += prove(situation.newest)
     newest = situation.newest[0] if situation.newest else None
+    azure, peer = _offers(situation)
     if newest is not None:
         missing = (
             "The peer's log at the time and SPI given here; a packet capture on the connection shows who is silent."
@@ -54,11 +55,26 @@ def judge(situation: Situation) -> Finding | None:
         explanation=" ".join(told),
         action_on=_turn(situation),
         failed_step=reached(newest) if newest is not None else FailedStep.ESTABLISHED,
+        azure_offers=azure,
+        peer_offers=peer,
+        offers_source=OffersSource.LOGGED if azure else None,
         hypotheses=_hypotheses(situation),
         missing_evidence=missing,
         code=code,
         evidence=tuple(evidence[:12]),
     )
+
+
+def _offers(situation: Situation) -> tuple[tuple[Proposal, ...], tuple[Proposal, ...]]:
+    """Return what Azure and the peer offered last, in the phase in which the newest attempt stopped."""
+    failed = situation.failed[::-1]
+    if situation.newest and reached(situation.newest[0]) is FailedStep.CHILD_SA:
+        azure = (n.azure_esp for n in failed if n.azure_esp)
+        peer = (n.peer_esp for n in failed if n.peer_esp)
+    else:
+        azure = (n.azure_ike for n in failed if n.azure_ike)
+        peer = (n.peer_ike for n in failed if n.peer_ike)
+    return next(azure, ()), next(peer, ())
 
 
 NO_POLICY = frozenset({13825, 13850, 13883})
@@ -87,8 +103,8 @@ def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
         found.append(_OTHER_METHOD)
     if any(IDENTITY & set(n.codes) or refuses_identity(n) for n in situation.newest):
         found += _OTHER_IDENTITY
-    # Why Azure says that it has no policy for a peer that has a connection.
-    if any(n.initiator is Initiator.PEER and NO_POLICY & set(n.codes) for n in situation.newest):
+    # Why Azure says that it has no policy for a peer that has a connection. With IKEv1 no line says who began.
+    if any(n.initiator is not Initiator.AZURE and NO_POLICY & set(n.codes) for n in situation.newest):
         found += _no_policy(situation)
     return tuple(found)
 
