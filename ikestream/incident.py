@@ -37,9 +37,10 @@ class Telling(NamedTuple):
     why: Why
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wanted:
-    """An incident as the facts show it now. `content` holds every column but those that telling it decides."""
+    """An incident as the facts show it now. `content` holds every column but those that telling it decides, once it is
+    complete; before, at least all material ones."""
 
     scope: str  # what it is about: gateway key and remote address; for a BGP session, its address too
     kind: str
@@ -47,6 +48,19 @@ class Wanted:
     end: int | None
     content: Row
     advisory: str = ""  # which one it is, '' for an outage: the cause of an outage may change, an advisory is its cause
+    rest: Callable[[], Row] | None = None
+    """Works out the other columns: for an outage that goes on as told nobody reads them, and they take longest."""
+    remark: str = ""  # what the explanation says besides, of incidents it belongs with
+
+    def complete(self) -> Row:
+        """Return every column."""
+        if self.rest is not None:
+            self.content |= self.rest()
+            self.rest = None
+        if self.remark:
+            self.content["Explanation"] += self.remark
+            self.remark = ""
+        return self.content
 
 
 @dataclass(slots=True)
@@ -118,17 +132,16 @@ def revise(
             ledger.count += 1
             told = Told(_mint(want, ledger.count), want.scope, want.kind, want.start, want.end, {}, 0, want.advisory)
             ledger.told.append(told)
-            tellings.append(Telling(_tell(told, want.content, now, revision=1), Why.OPENED))
+            tellings.append(Telling(_tell(told, want.complete(), now, revision=1), Why.OPENED))
             if (wait := _wait(_NONE, pace, closed=told.closed)) is not None:
                 dues.append(told.told_at + wait)
             continue
         told.start, told.end = want.start, want.end
-        change = _change(told.row, want.content)
-        wait = _wait(change, pace, closed=told.closed)
+        change, wait = _compare(want, told, pace)
         if wait is None:
             continue
         if now >= told.told_at + wait:
-            tellings.append(Telling(_tell(told, want.content, now), _why(change, want.content)))
+            tellings.append(Telling(_tell(told, want.complete(), now), _why(change, want.content)))
             wait = _wait(_NONE, pace, closed=told.closed)
         if wait is not None:
             dues.append(told.told_at + wait)
@@ -153,6 +166,17 @@ def revise(
         }
         tellings.append(Telling(_tell(told, content, now), Why.RESOLVED))
     return tellings, min(dues, default=None)
+
+
+def complete(wanted: Sequence[Wanted], ledger: Ledger, now: int, since: int, pace: Pace) -> None:
+    """Complete those that `revise` will tell: while the facts are there that the rest is read off."""
+    standing = [t for t in ledger.told if not t.retracted and not _is_past(t, since)]
+    for want, told in _match(wanted, standing)[0]:
+        if want.rest is None:
+            continue
+        wait = 0 if told is None else _compare(want, told, pace)[1]
+        if told is None or (wait is not None and now >= told.told_at + wait):
+            want.complete()
 
 
 def _is_past(told: Told, since: int) -> bool:
@@ -199,12 +223,18 @@ def _mint(want: Wanted, count: int) -> str:
     return hashlib.sha256(seed.encode()).hexdigest()[:20]
 
 
-def _change(row: Row, content: Row) -> int:
+def _compare(want: Wanted, told: Told, pace: Pace) -> tuple[int, int | None]:
+    """Return how `want` differs from what was told, as far as that matters, and how long after the last telling that is told."""
+    row, content = told.row, want.content
     if row["State"] != content["State"]:
-        return _AT_ONCE
-    if any(row[name] != content[name] for name in columns.load().material):
-        return _MATERIAL
-    return _QUIET if any(row[name] != value for name, value in content.items()) else _NONE
+        change = _AT_ONCE
+    elif any(row[name] != content[name] for name in columns.load().material):
+        change = _MATERIAL
+    elif told.closed or pace is Pace.FINAL:  # else it waits for the restatement, or for a change that is material
+        change = _QUIET if any(row[name] != value for name, value in want.complete().items()) else _NONE
+    else:
+        change = _QUIET
+    return change, _wait(change, pace, closed=told.closed)
 
 
 def _why(change: int, content: Row) -> Why:

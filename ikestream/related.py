@@ -34,17 +34,17 @@ def counterparts(store: Estate, scope: Scope) -> Iterator[Scope]:
 
 
 def relate(store: Estate, scope: Scope, want: Wanted, row: Row) -> list[str]:
-    """Return the ids of the incidents that `want`, last told as `row`, belongs with; and say so in its explanation."""
+    """Return the ids of the incidents that `want`, last told as `row`, belongs with; and say so in its remark."""
     if want.kind != "Outage":
         return []
     gateway = store.gateways[scope.gateway]
     if scope.remote and (ends := _ends(store, scope)):
-        want.content["Explanation"] += (
+        want.remark += (
             f" The peer is a gateway of this stream, too ({', '.join(ends)}): one fault, seen from both ends."
             " Both connection resources need the same policy and the same key."
         )
     if scope.remote and (others := store.inventory.of(scope.gateway).beside(scope.remote)):
-        want.content["Explanation"] += _redundancy(store, scope, want, others)
+        want.remark += _redundancy(store, scope, want, others)
     if scope.remote:
         scopes = [Scope(scope.gateway, ""), *counterparts(store, scope)]
         related = [

@@ -18,7 +18,7 @@ from ikestream.events import Kind
 from ikestream.far_end import FarEnd
 from ikestream.fold import fold
 from ikestream.history import recall
-from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, revise
+from ikestream.incident import Ledger, Pace, Relate, Row, Telling, Wanted, complete, revise
 from ikestream.inventory import Connections, Mode
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Initiator, Negotiation
@@ -58,10 +58,11 @@ def look(
     read_to: int | None = None,
     connections: Connections = NOTHING,
     far: FarEnd | None = None,
+    ledger: Ledger | None = None,
 ) -> View:
     """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement.
 
-    `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is
+    What will be told of it, beside what `ledger` says was told, is worked out before anything is folded. `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is
     configured on the gateway, `far` what the peer's own log shows.
     """
     clockless = times is CLOCKLESS
@@ -101,6 +102,7 @@ def look(
             advised, when = counsel(outlook, scope, since, now, heard, live=pace is Pace.LIVE)
             wanted += advised
             deadlines |= when
+            complete(wanted, ledger or Ledger(), now, since, pace)
             fold(gateway, tunnel, timeline, now, connections.readings(tunnel.remote))
     return View(wanted, since, deadlines)
 
@@ -228,7 +230,8 @@ def conclude(
                 continue
             before = tunnel.spells
             far = far_end.find(store, scope)
-            views.append((scope, look(gateway, tunnel, now, times, pace, read_to, connections, far)))
+            ledger = store.ledger(scope)
+            views.append((scope, look(gateway, tunnel, now, times, pace, read_to, connections, far, ledger)))
             if tunnel.spells != before:
                 gateways[scope.gateway] = None
         for key in gateways:

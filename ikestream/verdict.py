@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 from ikestream import codes, columns, remedy
@@ -70,8 +71,6 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
     down_time = episode.down_time()
     found = codes.CODES.get(finding.code) if finding.code else None
     cure = remedy.cure(finding, names, _agree(situation.last_good))
-    changed = compare(situation)
-    behind = gather(situation.attempts[n] for n in situation.failed)
     content: Row = {
         "Kind": "Outage",
         "Scope": "Tunnel",
@@ -100,9 +99,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "LastSeen": when(min(last, situation.until)),
         "ResolvedAt": when(episode.up),
         "DurationSeconds": None if down_time is None or clockless else down_time / 1000,
-        "Attempts": min(len(behind.identities), MAX_ATTEMPTS),
         "Summary": _summarise(situation, finding, names, resolved=resolved),
-        "Explanation": _explain(situation, finding, changed, clockless=clockless),
         "Fix": cure.fix,
         "FixCommands": _commands(cure),
         "MissingEvidence": finding.missing_evidence or None,
@@ -110,18 +107,38 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "Mismatch": [
             {"Parameter": m.parameter.value, "Azure": list(m.azure), "Peer": list(m.peer)} for m in finding.mismatch
         ],
-        "AzureOffers": _offers(finding.azure_offers),
-        "PeerOffers": _offers(finding.peer_offers),
         "OffersSource": finding.offers_source.value if finding.offers_source else None,
-        "ChangedSince": [
-            {"What": c.what, "Before": c.before or None, "Now": c.now or None, "Side": c.side.value, "At": when(c.at)}
-            for c in changed
-        ],
         "FailedStep": finding.failed_step.value if finding.failed_step else None,
         "ActionOn": finding.action_on.value,
         "Impact": "None" if resolved else "Down",
         "ErrorCode": finding.code,
         "ErrorName": found.symbol if found else None,
+        "RelatedIncidents": [],
+        "DocLinks": list(cure.doc_links),
+        "Drill": is_drill(situation.gateway),
+        "SchemaVersion": SCHEMA_VERSION,
+    }
+    rest = partial(_fill_in, situation, finding, clockless=clockless)
+    return Wanted(scope, "Outage", episode.start, episode.up, content, rest=rest)
+
+
+def _fill_in(situation: Situation, finding: Finding, *, clockless: bool) -> Row:
+    """Return the columns that say how it came to this: no decision needs them."""
+
+    def when(at: int | None) -> str | None:
+        return None if at is None or clockless else iso(at)
+
+    changed = compare(situation)
+    behind = gather(situation.attempts[n] for n in situation.failed)
+    return {
+        "Attempts": min(len(behind.identities), MAX_ATTEMPTS),
+        "Explanation": _explain(situation, finding, changed, clockless=clockless),
+        "AzureOffers": _offers(finding.azure_offers),
+        "PeerOffers": _offers(finding.peer_offers),
+        "ChangedSince": [
+            {"What": c.what, "Before": c.before or None, "Now": c.now or None, "Side": c.side.value, "At": when(c.at)}
+            for c in changed
+        ],
         "SessionIds": _distinct(a.session for a in behind.newest if not a.session.startswith(SESSIONLESS)),
         "IkeSpis": [
             {"Initiator": initiator or None, "Responder": responder or None}
@@ -131,12 +148,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
             {"Time": when(e.at), "SessionId": e.session or None, "Message": quote(e)}
             for e in finding.evidence[:MAX_EVIDENCE]
         ],
-        "RelatedIncidents": [],
-        "DocLinks": list(cure.doc_links),
-        "Drill": is_drill(situation.gateway),
-        "SchemaVersion": SCHEMA_VERSION,
     }
-    return Wanted(scope, "Outage", episode.start, episode.up, content)
 
 
 def _resolution(episode: Episode) -> str:
