@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ikestream.advice import Advice, Outlook
-from ikestream.finding import Advisory
 from ikestream.incident import Row, Wanted
 from ikestream.rules import advise, advise_gateway
 from ikestream.times import EXPECTED_LEG_AGE
@@ -61,12 +60,10 @@ def _want(outlook: Outlook, advice: Advice, scope: str, legs: list[Row], locals_
 
 
 def counsel_gateway(gateway: Gateway, since: int, now: int, *, live: bool) -> tuple[list[Wanted], set[int]]:
-    """Return the same for a gateway. That its feed is silent is a running monitor's to conclude: a saved log just ends."""
+    """Return the same for a gateway."""
     wanted: list[Wanted] = []
     deadlines: set[int] = set()
-    for advice in advise_gateway(gateway):
-        if advice.finding.cause is Advisory.FEED_SILENT and not live:
-            continue
+    for advice in advise_gateway(gateway, live=live):
         if advice.end is None and now >= (unheard := advice.last + EXPECTED_LEG_AGE):
             advice = replace(advice, end=unheard, settled=unheard, resolution="NotObserved")
         elif advice.end is None:

@@ -134,7 +134,7 @@ class Negotiation:
     @once
     def kinds(self) -> frozenset[Kind]:
         """Every kind of line that is present."""
-        return frozenset(event.kind for event in self.events)
+        return frozenset([event.kind for event in self.events])
 
     @once
     def initiator(self) -> Initiator:
@@ -169,6 +169,11 @@ class Negotiation:
     def instance(self) -> str:
         """The gateway instance that wrote the newest line."""
         return next((e.instance for e in reversed(self.events) if e.instance), "")
+
+    @once
+    def place(self) -> tuple[str, str]:
+        """(Azure's address, gateway instance), '' where no line carries it."""
+        return self.local, self.instance
 
     @once
     def spis(self) -> tuple[str, str]:

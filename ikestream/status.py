@@ -236,18 +236,25 @@ class _Legs:
 
     def __init__(self, tunnel: Tunnel, negotiations: list[Negotiation]) -> None:
         self._homes = {instance: local for instance, (_, local) in tunnel.homes.items()}
-        self._locals = sorted({n.local for n in negotiations if n.local})
+        last: dict[
+            tuple[str, str], int
+        ] = {}  # (local address, instance) -> its newest record: of hundreds there are few
+        for n in negotiations:
+            if last.get(n.place, -1) < n.end:
+                last[n.place] = n.end
+        self._locals = sorted({local for local, _ in last if local})
         marks = [e for _, e in sorted(tunnel.marks.items())]
         self._merged = not self._locals and not _up_together(marks)
-        self.names = sorted(
-            {self.name(e.local, e.instance) for e in marks} | {self.name(n.local, n.instance) for n in negotiations}
-        )
+        for e in marks:
+            last[e.local, e.instance] = max(last.get((e.local, e.instance), -1), e.at or 0)
         self.instances: dict[str, tuple[int, str]] = {}
-        for at, leg, instance in [(e.at or 0, self.name(e.local, e.instance), e.instance) for e in marks] + [
-            (n.end, self.name(n.local, n.instance), n.instance) for n in negotiations
-        ]:
+        names: set[str] = set()
+        for (local, instance), at in last.items():
+            leg = self.name(local, instance)
+            names.add(leg)
             if instance:
                 self.instances[leg] = max(self.instances.get(leg, (0, "")), (at, instance))
+        self.names = sorted(names)
 
     def name(self, local: str, instance: str) -> str:
         """Return the leg's name: its local address where that is known or learned, else the instance, else ''."""

@@ -126,12 +126,15 @@ ADVISORIES: tuple[Advise, ...] = (
 )
 
 OF_GATEWAYS: tuple[AdviseGateway, ...] = (feed_silent.advise, unknown_peer.advise)
+WHILE_WATCHING = frozenset({feed_silent.advise})
+"""That a feed is silent is a running monitor's to conclude: a saved log just ends."""
 
 
-def advise_gateway(gateway: Gateway) -> Iterator[Advice]:
+def advise_gateway(gateway: Gateway, *, live: bool) -> Iterator[Advice]:
     """Yield everything there is to say about a gateway and none of its tunnels."""
     for advisory in OF_GATEWAYS:
-        yield from advisory(gateway)
+        if live or advisory not in WHILE_WATCHING:
+            yield from advisory(gateway)
 
 
 def advise(outlook: Outlook) -> Iterator[Advice]:
