@@ -88,7 +88,8 @@ def replay_clockless(
     for place, event in enumerate(reversed(events) if _newest_first(events) else events, start=1):
         tally.count(event)
         store.learn(replace(event, at=place), THE_END)
-    yield from tell(store, THE_END, CLOCKLESS, Pace.FINAL)
+    for row in tell(store, THE_END, CLOCKLESS, Pace.FINAL):
+        yield {**row, "TimeGenerated": None}
     _note_strangers(store, tally)
     if keep is not None:
         keep(store, THE_END)

@@ -233,10 +233,23 @@ def test_json_of_the_mended_policy_keeps_the_first_cause() -> None:
     assert {row["IncidentId"] for row in rows} == {rows[0]["IncidentId"]}
 
 
+def test_the_note_names_gcm_once_and_says_that_pfs_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "IkeLogs.txt"
+    prefix = "Remote 203.0.113.7:500: Local 198.51.100.20:500: "
+    path.write_text(
+        f"{prefix}[RECEIVED][SA_AUTH] Received IKE AUTH message\n"
+        f"{prefix}[RECEIVED]Received IPSec payload: Policy1:Cipher=DESIntegrity=Md5\n"
+        f"{prefix}[SEND][NOTIFY] Sending Notify Message - Policy Mismatch\n",
+        "utf-8",
+    )
+    assert "Please set phase 2 of this tunnel to GCMAES256, without PFS." in run("note", path).out.decode()
+
+
 def test_json_of_lines_without_a_clock_has_every_column_and_no_times() -> None:
     rows = diagnose(BARE, "--output", "json").rows
     assert [list(row) for row in rows] == [COLUMNS]
-    assert [rows[0][name] for name in ("FirstSeen", "LastSeen", "ResolvedAt", "DurationSeconds")] == [None] * 4
+    times = ("TimeGenerated", "FirstSeen", "LastSeen", "ResolvedAt", "DurationSeconds")
+    assert [rows[0][name] for name in times] == [None] * len(times)
 
 
 def test_json_of_a_healthy_log_holds_no_outage() -> None:

@@ -24,6 +24,7 @@ from ikestream.events import Category, Record
 from ikestream.formats import Ordered, Problem, in_order, read, records
 from ikestream.formats import documents as documents_module
 from ikestream.formats.documents import elements
+from ikestream.formats.lines import LINE_LIMIT
 from ikestream.formats.text import CHUNK
 
 QUIET = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -343,6 +344,38 @@ class TestBareLines:
             "|Dates before this line were read with the month first, but here the day comes first.|False"
         )
 
+    def test_a_list_that_goes_on_in_the_next_line_is_one_message(self, tmp_path: Path) -> None:
+        offer = (
+            PREFIX + "[RECEIVED]Received Ike payload: Policy1:Cipher=AES-CBC-256\n  Integrity=SHA384\n DhGroup=DhGroup2"
+        )
+        offer += "\nPolicy2:Cipher=AES-CBC-256 Integrity=SHA256 DhGroup=DhGroup5"
+        selectors = (
+            PREFIX + "Received Traffic Selector payload request- [Tsid 0x7  ]Number of TSIs 1:\nStartAddress 10.0.0.0"
+        )
+        selectors += " EndAddress 10.0.0.255 PortStart 0 PortEnd 65535 Protocol 0\nNumber of TSRs 0:"
+        for lead in ("", "2020-09-18T15:43:12.123Z "):
+            text = "".join(f"{lead}{message}\n" for message in (offer, selectors, "[SEND] x"))
+            found, problems = saved(written(tmp_path, text.encode()))
+            assert problems == []
+            # Rows of one time are put in the order of their text; a file without times stays as it is written.
+            assert sorted(line.message for line in found) == sorted([offer, selectors, "[SEND] x"])
+
+    def test_a_list_without_end_does_not_fill_the_memory(self, tmp_path: Path) -> None:
+        text = "[SEND] x\n" + "Policy1:Cipher=AES-CBC-256\n" * 100_000
+        found, _ = saved(written(tmp_path, text.encode()))
+        assert len(found) > 1
+        assert max(len(line.message) for line in found) <= 2 * LINE_LIMIT
+
+    def test_lines_in_quotes(self, tmp_path: Path) -> None:
+        path = written(tmp_path, f'"{PREFIX}[SEND] x"\n"{PREFIX}[SEND] a ""b"""\n'.encode())
+        assert [line.message for line in saved(path)[0]] == [PREFIX + "[SEND] x", PREFIX + '[SEND] a "b"']
+        assert sentences(path) == []
+
+    def test_a_nul_in_a_log_costs_no_other_line(self, tmp_path: Path) -> None:
+        found, problems = saved(written(tmp_path, bodies(STORY[:2]) + b"\0\0\0\n" + bodies(STORY[2:])))
+        assert found == ORDERED
+        assert [problem.fatal for problem in problems] == [False]
+
     def test_prose_is_no_log(self, tmp_path: Path) -> None:
         path = written(tmp_path, b"# Readme\nThis folder holds the logs of our VPN.\nAsk Bob about IKE.\n")
         assert saved(path)[0] == []
@@ -467,6 +500,14 @@ class TestProblems:
         assert found == [line for line in ORDERED if line != STORY[2]]
         assert [(problem.where, problem.what, problem.fatal) for problem in problems] == [
             ("lines 2, 4, 5, 6, 8, ...", "7 lines are broken and left out; the rest was read.", False)
+        ]
+
+    def test_one_line_of_many_broken_parts_is_named_once(self, tmp_path: Path) -> None:
+        text = b'{"records":[' + b'[[{"time":1},{"time":2}],' * 300 + b"]}\n" + bodies(STORY)
+        found, problems = saved(written(tmp_path, text))
+        assert found == ORDERED
+        assert [(problem.where, problem.what) for problem in problems[:1]] == [
+            ("line 1", "1 line is broken and left out; the rest was read.")
         ]
 
     def test_a_document_that_was_cut_off_gives_its_good_part(self, tmp_path: Path) -> None:

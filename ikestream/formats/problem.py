@@ -41,6 +41,7 @@ class Tally:
 
     records: int = 0
     broken: int = 0
+    last_broken: int = 0
     broken_lines: list[int] = field(default_factory=list)
     skipped: Counter[Skip] = field(default_factory=Counter)
     foreign: Counter[str] = field(default_factory=Counter)
@@ -49,7 +50,9 @@ class Tally:
 
     def break_line(self, line: int) -> None:
         """Count a line that is no JSON (or CSV), by its number from 1."""
-        self.broken += 1
+        if line == self.last_broken:
+            return  # one line may hold many broken elements
+        self.broken, self.last_broken = self.broken + 1, line
         if len(self.broken_lines) < FIRST_LINES:
             self.broken_lines.append(line)
 

@@ -87,7 +87,8 @@ def _utf8(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if first.startswith(mark):
             first, encoding = first[len(mark) :], name
     if encoding == "utf-8":
-        if b"\x00" in first or len(first.translate(None, _CONTROL)) < 0.95 * len(first):
+        # A NUL or two, as a crash or a page of storage leaves them, cost the line they stand in and no more.
+        if len(first.translate(None, _CONTROL)) < 0.95 * len(first):
             raise BadEnvelope("Is binary, not text: logs are JSON, CSV or plain lines, also packed with gzip.")
         if first:
             yield first

@@ -14,7 +14,7 @@ from textwrap import fill
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Mismatch, Parameter
 from ikestream.incident import Row
-from ikestream.offers import Phase, target
+from ikestream.offers import Phase, spell, target
 from ikestream.remedy.names import Names, Words, choose_words
 
 MAX_VALUES = 8
@@ -231,7 +231,11 @@ def _proposal(finding: Finding, words: Words) -> tuple[Proposal, ActionOn, Phase
 
 
 def _spoken(proposal: Proposal) -> str:
-    return "/".join(_clean(v) for v in (proposal.encryption, proposal.integrity, proposal.group) if v)
+    """For somebody who may not know Azure's words: AES-GCM is named once, and None is a setting."""
+    without = spell(proposal.group) == "None"
+    values = [proposal.encryption, proposal.integrity if proposal.integrity != proposal.encryption else ""]
+    spoken = "/".join(_clean(v) for v in (*values, "" if without else proposal.group) if v)
+    return spoken + (", without PFS" if without else "")
 
 
 def _request(finding: Finding, words: Words) -> str:
