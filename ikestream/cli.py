@@ -154,6 +154,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_input(letter, output=False)
     letter.add_argument("--remote-ip", type=address, metavar="IP", help="only this peer, also if it is up again")
+    _add_peer(letter)
+    add_inventory(letter)
     letter.set_defaults(run=_note)
     watch.add_command(commands)
     redrive.add_command(commands)
@@ -288,14 +290,17 @@ def _report(options: argparse.Namespace) -> int:
 def _note(options: argparse.Namespace) -> int:
     tally = Tally()
     errors = Screen(stderr=True)
+    inventory = read_inventory(options, errors)
+    if inventory is None:
+        return UNREADABLE
     last: dict[str, Row] = {}
     with (
         Bars(errors) as bars,
         formats.read(options.paths, gateway=options.gateway, progress=bars.read, judged=bars.judge) as saved,
     ):
-        peers = frozenset([options.remote_ip] if options.remote_ip else [])
+        peers = frozenset([*options.peer, *([options.remote_ip] if options.remote_ip else [])])
         for run, records in ((replay, saved.timed()), (replay_clockless, saved.clockless())):
-            last |= {row["IncidentId"]: row for row in run(records, tally, peers)}
+            last |= {row["IncidentId"]: row for row in run(records, tally, peers, inventory)}
     newest: dict[tuple[str, str], Row] = {}
     for row in last.values():
         if row["Kind"] == "Outage" and row["Scope"] == "Tunnel" and row["Resolution"] not in ("Withdrawn", "Merged"):

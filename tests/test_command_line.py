@@ -242,7 +242,10 @@ def test_the_note_names_gcm_once_and_says_that_pfs_is_off(tmp_path: Path) -> Non
         f"{prefix}[SEND][NOTIFY] Sending Notify Message - Policy Mismatch\n",
         "utf-8",
     )
-    assert "Please set phase 2 of this tunnel to GCMAES256, without PFS." in run("note", path).out.decode()
+    assert run("note", path).out == b""  # nothing says yet that the caller is no stranger
+    for peer in ("--peer", "--remote-ip"):
+        text = run("note", path, peer, "203.0.113.7").out.decode()
+        assert "Please set phase 2 of this tunnel to GCMAES256, without PFS." in text
 
 
 def test_json_of_lines_without_a_clock_has_every_column_and_no_times() -> None:
