@@ -110,6 +110,18 @@ _FROM_PEER = frozenset(
     }
 )
 
+_AFTER_SA_INIT = frozenset(
+    {
+        Kind.AUTH_SENT,
+        Kind.AUTH_RECEIVED,
+        Kind.TS_PROPOSED,
+        Kind.TS_REQUESTED,
+        Kind.TS_FINAL,
+        Kind.ESP_SENT,
+        Kind.ESP_RECEIVED,
+    }
+)
+
 RANK = {kind: rank for rank, kind in enumerate(Kind)}
 
 
@@ -153,6 +165,9 @@ class Negotiation:
             return Initiator.AZURE
         if Kind.TS_REQUESTED in self.kinds or (Kind.IKE_RECEIVED in self.kinds and Kind.NOTIFY_SENT in self.kinds):
             return Initiator.PEER
+        # Azure refuses what was offered to it; what the peer chose it offered itself.
+        if Kind.ESP_RECEIVED in self.kinds and not self.kinds & {Kind.AUTH_SENT, Kind.ESP_SENT}:
+            return Initiator.PEER if "NO_PROPOSAL_CHOSEN" in self.sent_notifies else Initiator.UNKNOWN
         return Initiator.UNKNOWN
 
     @once
@@ -254,11 +269,8 @@ class Negotiation:
 
     @once
     def reached_auth(self) -> bool:
-        """Whether IKE_SA_INIT succeeded: an AUTH line or a selector line proves it."""
-        return bool(
-            self.kinds
-            & {Kind.AUTH_SENT, Kind.AUTH_RECEIVED, Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT}
-        )
+        """Whether IKE_SA_INIT succeeded: an AUTH line proves it, and selectors or ESP proposals, which travel with it."""
+        return bool(self.kinds & _AFTER_SA_INIT)
 
     @once
     def child_agreed_at(self) -> int | None:
