@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ikestream.events import Proposal
@@ -652,13 +652,16 @@ def is_name(text: str) -> bool:
     NASTY_OFFERS,
     st.sampled_from(["virtualNetworkGateways", "vpnGateways"]),
 )
+@example("PreSharedKeyMismatch", "EVIL/", (), (), "virtualNetworkGateways")
 @settings(max_examples=200, deadline=None)
 def test_no_hostile_value_enters_a_command(
     cause: str, nasty: str, azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], kind: str
 ) -> None:
     hostile = "" if is_name(nasty) else nasty  # letters and digits are a name and do no harm
+    # In an id a slash ends the name.
+    segment = "" if any(is_name(part) for part in nasty.split("/")) else nasty
     names = Names(
-        f"/subscriptions/{nasty}/resourceGroups/{hostile}/providers/Microsoft.Network/{kind}/{hostile}",
+        f"/subscriptions/{nasty}/resourceGroups/{segment}/providers/Microsoft.Network/{kind}/{segment}",
         hostile,
         hostile,
         hostile,
