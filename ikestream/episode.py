@@ -255,7 +255,8 @@ def situate(
         for n in timeline.negotiations
         if conclusions[n].outcome is Outcome.SUCCEEDED and conclusions[n].at <= episode.start
     ]
-    events = [e for _, e in sorted(gateway.marks.items()) if e.kind in GATEWAY_EVENTS and (e.at or 0) <= until]
+    written = max(until, episode.start + times.gateway_event_window)  # Azure may write it minutes late
+    events = [e for _, e in sorted(gateway.marks.items()) if e.kind in GATEWAY_EVENTS and (e.at or 0) <= written]
     return Situation(
         gateway=gateway,
         tunnel=tunnel,

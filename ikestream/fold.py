@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
+from ikestream.events import IkeEvent
 from ikestream.history import prune, recall
 from ikestream.negotiation import Negotiation
-from ikestream.session import identify
-from ikestream.status import Change, Outcome, Timeline
+from ikestream.session import EventKey, identify
+from ikestream.status import Change, Legs, Outcome, Timeline
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
 from ikestream.tunnel import Gateway, Span, Tunnel, gather
 
@@ -41,7 +43,12 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, r
     if len(old) < min(MIN_FOLDED, max(FEW_FOLDED, len(recent) - len(old))):
         return
     folded_history = prune(recall(tunnel, timeline, cut), watermark)
-    tunnel.folded_changes = tuple(c for c in timeline.changes if c.at <= cut)[-MAX_CHANGES:]
+    named = _name_legs(tunnel, timeline, cut - FOLD_CONTEXT)
+    tunnel.folded_changes = tuple(
+        c if c.mark is None else replace(c, mark=named.get(identify(c.mark), c.mark))
+        for c in timeline.changes
+        if c.at <= cut
+    )[-MAX_CHANGES:]
     tunnel.folded_history = folded_history
     tunnel.folded_to = cut
     tunnel.forgotten_to = cut - FOLD_CONTEXT
@@ -54,6 +61,18 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, r
             del tunnel.sessions[n.session]
     tunnel.proven = True  # only what is known is judged, and what made it known may have been folded
     gateway.forget_owners(watermark - FLOOR)
+
+
+def _name_legs(tunnel: Tunnel, timeline: Timeline, until: int) -> dict[EventKey, IkeEvent]:
+    """Write down which leg the lines of the Tunnel log up to `until` speak of: it is read off what is folded now."""
+    legs = Legs(tunnel, timeline.negotiations)
+    named = {
+        key: replace(mark, local=local)
+        for key, mark in tunnel.marks.items()
+        if key[0] <= until and not mark.local and (local := legs.whose(mark))
+    }
+    tunnel.marks |= named
+    return named
 
 
 def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline, readings: Iterable[int]) -> None:

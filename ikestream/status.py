@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from heapq import heappop, heappush
@@ -18,8 +18,8 @@ from operator import attrgetter
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
 from ikestream.inventory import Ended
-from ikestream.negotiation import PEER_VANISHED, SA_ENDS, Initiator, Negotiation, Signature
-from ikestream.times import Times
+from ikestream.negotiation import PEER_VANISHED, SA_ENDS, SAME_MOMENT, Initiator, Negotiation, Signature
+from ikestream.times import LIVE, Times
 from ikestream.tunnel import Attempt, Attempts, Gateway, Tunnel
 
 
@@ -181,7 +181,7 @@ def observe(
                 n.final[view] = known  # its records are fixed, so time cannot change it any more
         conclusions[n], attempts[n] = known
     negotiations = sorted(conclusions, key=attrgetter("order"))
-    leg_of = _Legs(tunnel, negotiations)
+    leg_of = Legs(tunnel, negotiations)
     # When anything at all came from the peer, on whichever leg.
     received = sorted(
         n.heard_at
@@ -231,10 +231,10 @@ def _join(negotiations: list[Negotiation], extra: Iterable[tuple[str, IkeEvent]]
     return joined
 
 
-class _Legs:
+class Legs:
     """Names the legs: the local address, or, while a log without addresses is all there is, the instance."""
 
-    def __init__(self, tunnel: Tunnel, negotiations: list[Negotiation]) -> None:
+    def __init__(self, tunnel: Tunnel, negotiations: Sequence[Negotiation]) -> None:
         self._homes = {instance: local for instance, (_, local) in tunnel.homes.items()}
         last: dict[
             tuple[str, str], int
@@ -243,10 +243,19 @@ class _Legs:
             if last.get(n.place, -1) < n.end:
                 last[n.place] = n.end
         self._locals = sorted({local for local, _ in last if local})
+        self._seen: dict[str, list[tuple[int, str]]] = {local: [] for local in self._locals}
+        if len(self._locals) > 1:
+            for n in negotiations:  # in order
+                if n.local and n.instance:
+                    self._seen[n.local].append((n.start, n.instance))
         marks = [e for _, e in sorted(tunnel.marks.items())]
         self._merged = not self._locals and not _up_together(marks)
+        self.marks: dict[str, list[IkeEvent]] = {}
+        """What the Tunnel log says of each leg, in order."""
         for e in marks:
-            last[e.local, e.instance] = max(last.get((e.local, e.instance), -1), e.at or 0)
+            leg = e.local or self.whose(e)
+            self.marks.setdefault(leg or self.name("", e.instance), []).append(e)
+            last[leg, e.instance] = max(last.get((leg, e.instance), -1), e.at or 0)
         self.instances: dict[str, tuple[int, str]] = {}
         names: set[str] = set()
         for (local, instance), at in last.items():
@@ -266,6 +275,23 @@ class _Legs:
             return self._locals[0]  # active-standby: both instances share the one address
         # Instances that were never up together share one leg: a takeover, not a second tunnel.
         return "" if self._merged else instance
+
+    def whose(self, mark: IkeEvent) -> str:
+        """Return the address of the leg that a line of the Tunnel log speaks of, which names only the instance; '' if none
+        of several was there by then.
+
+        After a takeover one instance holds the addresses of both (facts 3.2). Whose attempt follows that one went down,
+        or came just before it was up, is the one; else the leg that was heard of last.
+        """
+        at, up = mark.at or 0, mark.kind is Kind.TUNNEL_UP
+        found: list[tuple[int, int, str]] = []
+        for leg, seen in self._seen.items():
+            place = bisect_right(seen, (at + SAME_MOMENT, "~"))
+            if not place or seen[place - 1][1] != mark.instance:
+                continue
+            near = [at - seen[place - 1][0]] if up else [start - at for start, _ in seen[place : place + 1]]
+            found.append((min((d for d in near if d <= LIVE.grace), default=LIVE.grace + 1), -seen[place - 1][0], leg))
+        return min(found)[2] if found else ""
 
 
 def _up_together(marks: list[IkeEvent]) -> bool:
@@ -476,7 +502,7 @@ class _Walk:
 def _replay(
     gateway: Gateway,
     leg: str,
-    legs: _Legs,
+    legs: Legs,
     tunnel: Tunnel,
     own: list[Negotiation],
     received: list[int],
@@ -487,7 +513,7 @@ def _replay(
     folded: list[Change],
 ) -> list[Change]:
     """Return the changes of state of one leg, whose negotiations are `own`, after the folded ones."""
-    marks = [e for _, e in sorted(tunnel.marks.items()) if legs.name(e.local, e.instance) == leg]
+    marks = legs.marks.get(leg, [])
     succeeded = [c.at for n in own if (c := conclusions[n]).outcome is Outcome.SUCCEEDED]
     connected = [e.at or 0 for e in marks if e.kind is Kind.TUNNEL_UP]
     # Down by the fold, and nothing since that could bring it up: whatever else fails, it stays down.
@@ -602,7 +628,7 @@ def _cut(
             yield Interval(start, down.end)
 
 
-def _newest(leg: str, legs: _Legs, changes: list[Change]) -> LegStatus:
+def _newest(leg: str, legs: Legs, changes: list[Change]) -> LegStatus:
     own = [c for c in changes if c.leg == leg]
     return LegStatus(
         leg=leg,

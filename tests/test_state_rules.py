@@ -1,0 +1,294 @@
+"""facts 3.1 to 3.8, row by row: what the other tests do not show already, and on which side of each limit a state lies."""
+
+from __future__ import annotations
+
+from random import Random
+from unittest.mock import patch
+
+import pytest
+
+from ikestream import fold
+from ikestream.incident import Row
+from ikestream.lab import Lab, post
+from ikestream.lab.ends import Side
+from ikestream.lab.site import Life, Site
+from ikestream.times import HOUR, MINUTE, SECOND
+from tests.by_hand import IN_0, IN_1, OTHER_PEER, UP_BY_AZURE, UP_BY_PEER, ByHand, verdict
+from tests.streams import as_delivered, in_order, last, told
+
+AN_HOUR = HOUR // SECOND
+REFUSED = "P_INIT; P_INIT_ANS; AUTH_IN; N_OUT Authentication failed; CLOSE 13801"
+
+
+def connected(*peers: str) -> ByHand:
+    log = ByHand()
+    for n, peer in enumerate(peers or (log.peer,)):
+        log.tunnel(-AN_HOUR + n, up=True, peer=peer)
+    return log
+
+
+def causes(log: ByHand) -> list[str]:
+    return [row["Cause"] for row in log.outages()]
+
+
+# --- 3.1 known peers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "known"),
+    [
+        ("", False),
+        ("P_INIT; P_INIT_ANS; N_OUT Policy Mismatch; CLOSE 13868", False),
+        (REFUSED, False),
+        ("A_INIT", True),
+        (UP_BY_PEER, True),
+    ],
+)
+@pytest.mark.parametrize("connects", [False, True])
+def test_a_peer_is_known_by_what_only_peers_bring_about(facts: str, known: bool, connects: bool) -> None:
+    log = ByHand()
+    if connects:
+        log.tunnel(-AN_HOUR, up=True)
+        log.tunnel(-5, up=False)
+    log.attempt(-2 * AN_HOUR, facts)
+    log.attempts((0, 40, 80, 120), REFUSED)
+    outages = [row for row in log.outages() if row["Cause"] == "PreSharedKeyMismatch"]
+    assert bool(outages) is (known or connects)
+
+
+# --- 3.2 legs ------------------------------------------------------------------------------------------------------
+
+
+def move(site: Site, life: Life, instance: str) -> None:
+    """Azure moves one leg to another instance: half a minute later it is up there."""
+    site.log.tunnel(site.now, life.leg.instance, site.peer.address, up=False)
+    life.up, life.leg.instance = False, instance
+    life.next_try = dict.fromkeys(Side, site.now + 40 * SECOND)
+
+
+def both_on_one(seed: int) -> Lab:
+    """An instance is maintained for half an hour, in which the other one holds both addresses and renews its own leg."""
+    lab = Lab(seed, tunnel_log=True)
+    site = lab.site(active_active=True)
+    site.run(HOUR)
+    moved, other = site.lives
+    home = moved.leg.instance
+    move(site, moved, other.leg.instance)
+    site.run(10 * MINUTE)
+    other.child_at = site.now + MINUTE
+    site.run(20 * MINUTE)
+    move(site, moved, home)
+    site.run(9 * HOUR)
+    return lab
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_instance_that_holds_both_addresses_after_a_takeover_is_two_legs(seed: int) -> None:
+    lab = both_on_one(seed)
+    rows = [row for row in in_order(lab.log.records) if row["Cause"] not in ("WeakCryptography", "FeedSilent")]
+    assert [(row["Cause"], row["FirstSeen"], row["Explanation"]) for row in rows] == []
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["while it holds both", "after that"])
+def test_and_the_one_that_is_lost_is_the_one_that_is_named(away: bool) -> None:
+    lab = both_on_one(7)
+    site_end = max(r.at or 0 for r in lab.log.records)
+    site = lab.site(active_active=True)
+    site.now = site_end
+    moved, other = site.lives
+    for life in site.lives:
+        life.next_try = dict.fromkeys(Side, site.now + SECOND)
+    site.run(HOUR)
+    home = moved.leg.instance
+    move(site, moved, other.leg.instance)
+    site.run(20 * MINUTE)
+    if not away:
+        move(site, moved, home)
+        site.run(20 * MINUTE)
+    site.set(azure={"initiates": False}, peer={"initiates": False})
+    site.log.tunnel(site.now, other.leg.instance, site.peer.address, up=False, reason="DPD timed out")
+    page = site.page(other, site.now, other.session)
+    page.write(lab.log.wording.closed(page.tunnel, 13886), after=0)
+    other.up = False
+    site.run(HOUR)
+    found = [
+        row
+        for row in last(in_order(lab.log.records)).values()
+        if row["RemoteIP"] == site.peer.address and row["Cause"] == "RedundancyLost"
+    ]
+    assert [f"{other.leg.local} is down" in row["Summary"] for row in found] == [True]
+
+
+def test_which_leg_a_line_is_of_depends_neither_on_order_nor_on_folding() -> None:
+    for seed in range(3):
+        records = both_on_one(seed).log.records
+        expected = told(in_order(records))
+        random = Random(seed)
+        assert told(as_delivered(post(records, random), random)) == expected
+        with patch.object(fold, "MIN_FOLDED", 1):
+            assert told(as_delivered(post(records, random), random)) == expected
+
+
+# --- 3.3 evidence of up and down -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [13886, 13885, 13849, 13891])
+def test_an_established_association_that_ends_without_a_successor_takes_the_leg_down(code: int) -> None:
+    for successor in (None, 59, 61):
+        log = ByHand()
+        log.attempt(-AN_HOUR, UP_BY_AZURE)
+        log.attempt(0, f"CLOSE {code}")
+        log.attempts((300, 340, 380), "A_INIT; A_INIT_ANS; AUTH_OUT; N_IN Authentication failed; CLOSE 13801")
+        if successor is not None:
+            log.attempt(successor, UP_BY_AZURE)
+            log.attempt(AN_HOUR, UP_BY_AZURE)
+        found = [row["FirstSeen"] for row in log.outages()]
+        gone = [at for at in found if at.startswith("2026-03-02T10:00:00")]
+        assert bool(gone) is (successor != 59), (code, successor, found)
+
+
+def test_a_management_call_that_ends_it_counts_with_the_first_attempt_that_fails() -> None:
+    """Alone it is the reset of a connection, which is no fault (role B): it would not make an outage."""
+    for failing in (True, False):
+        log = ByHand()
+        log.attempt(-AN_HOUR, UP_BY_AZURE)
+        log.attempt(0, "CLOSE 13877")
+        if failing:
+            log.attempts((30, 70), REFUSED)
+        log.attempt(200, UP_BY_AZURE)
+        log.attempt(AN_HOUR, UP_BY_AZURE)
+        assert [row["FirstSeen"][:19] for row in log.outages()] == ["2026-03-02T10:00:00"] * failing
+
+
+@pytest.mark.parametrize(("count", "apart", "down"), [(3, 60, True), (3, 59, False), (2, 200, False)])
+def test_a_leg_that_is_up_is_down_when_three_attempts_fail_in_two_minutes(count: int, apart: int, down: bool) -> None:
+    """And no Tunnel log is there to be asked."""
+    for tunnel_log in (False, True):
+        log = ByHand()
+        log.attempt(-AN_HOUR, UP_BY_AZURE)
+        if tunnel_log:
+            log.tunnel(-AN_HOUR + 1, up=True)
+        log.attempts([n * apart for n in range(count)], REFUSED)
+        assert bool(log.outages()) is (down and not tunnel_log)
+
+
+def test_an_answered_first_message_or_a_benign_close_is_no_sign_of_up() -> None:
+    log = ByHand()
+    log.attempts((0, 40), REFUSED)
+    log.call()
+    log.attempts((80, 200, 300), "A_INIT; A_INIT_ANS")
+    log.attempts((90, 210), "CLOSE 13895")
+    assert [row["State"] for row in log.outages()] == ["Open"]
+
+
+# --- 3.4 outage, hold, stability -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gap", "event", "count"),
+    [
+        (59, "", 0),
+        (60, "", 1),
+        (179, "HostMaintenanceEvent", 0),
+        (180, "HostMaintenanceEvent", 1),
+        (179, "GatewayTenantPrimaryChanged", 0),
+        (179, "SetGatewayConfiguration", 0),
+    ],
+)
+def test_the_hold(gap: int, event: str, count: int) -> None:
+    for offset, near in ((-600, True), (-601, False), (600, True), (601, False)):
+        log = connected()
+        log.tunnel(0, up=False)
+        log.tunnel(gap, up=True)
+        if event:
+            log.operation(offset, event)
+        expected = count if near or not event else 1
+        assert len(log.outages()) == expected, offset
+
+
+@pytest.mark.parametrize(("apart", "count"), [(60, 0), (61, 2)])
+def test_dead_peer_detection_of_two_legs_at_once_is_waited_for(apart: int, count: int) -> None:
+    log = connected(ByHand().peer, OTHER_PEER)
+    for peer, at in ((log.peer, 0), (OTHER_PEER, apart)):
+        log.tunnel(at, up=False, peer=peer, reason="DPD timed out")
+        log.tunnel(at + 150, up=True, peer=peer)
+    assert len(log.outages()) == count
+
+
+def test_down_again_within_the_stability_is_the_same_outage_and_its_length_is_the_sum() -> None:
+    for up, count in ((59, 1), (61, 2)):
+        log = connected()
+        log.tunnel(0, up=False)
+        log.tunnel(100, up=True)
+        log.tunnel(100 + up, up=False)
+        log.tunnel(300, up=True)
+        found = log.outages()
+        assert len(found) == count
+        if count == 1:
+            assert found[0]["DurationSeconds"] == 300 - up
+
+
+def test_after_three_episodes_in_an_hour_a_quarter_of_an_hour_is_asked_for() -> None:
+    log = connected()
+    for n in range(3):  # down for two minutes, up for half a one: one outage
+        log.tunnel(n * 150, up=False)
+        log.tunnel(n * 150 + 120, up=True)
+    log.tunnel(420 + 890, up=False)
+    log.tunnel(420 + 1000, up=True)
+    (row,) = log.outages()
+    assert row["DurationSeconds"] == 3 * 120 + 110
+
+
+# --- 3.5 silence ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "on_demand"),
+    [("RemotelyTriggered", 0, True), ("", 13895, True), ("DPD timed out", 0, False), ("", 0, False)],
+)
+def test_a_leg_that_ends_clean_and_is_dialled_again_by_the_peer_is_on_demand(
+    reason: str, code: int, on_demand: bool
+) -> None:
+    log = ByHand()
+    for n in range(4):
+        log.attempt(n * AN_HOUR, UP_BY_PEER)
+        log.tunnel(n * AN_HOUR + 0.5, up=True)
+        log.tunnel(n * AN_HOUR + 1800, up=False, reason=reason, code=code)
+    assert len(log.outages()) == (0 if on_demand else 4)
+
+
+def test_one_that_azure_has_to_dial_or_that_fails_in_between_is_not() -> None:
+    for facts, failing in ((UP_BY_AZURE, False), (UP_BY_PEER, True)):
+        log = ByHand()
+        for n in range(4):
+            log.attempt(n * AN_HOUR, facts)
+            log.tunnel(n * AN_HOUR + 0.5, up=True)
+            log.tunnel(n * AN_HOUR + 1800, up=False, reason="RemotelyTriggered")
+            if failing:
+                log.attempt(n * AN_HOUR + 2400, REFUSED)
+        assert len(log.outages()) == 4
+
+
+# --- 3.8 severity --------------------------------------------------------------------------------------------------
+
+
+def severities(rows: list[Row]) -> set[tuple[str, str]]:
+    return {(row["Cause"], row["Severity"]) for row in rows}
+
+
+def test_a_tunnel_that_is_down_is_critical_and_one_that_the_peer_ended_a_warning() -> None:
+    log = connected()
+    log.tunnel(0, up=False, reason="RemotelyTriggered")
+    assert severities(log.outages()) == {("PeerDisconnected", "Warning")}
+    log.attempts((600, 640, 680), REFUSED)
+    assert severities(log.outages()) == {("PreSharedKeyMismatch", "Critical")}
+
+
+def test_dead_on_both_legs_is_critical() -> None:
+    log = connected()
+    log.tunnel(-AN_HOUR, up=True, instance=IN_1)
+    for instance in (IN_0, IN_1):
+        log.tunnel(0, up=False, reason="DPD timed out", instance=instance)
+    row = log.outage()
+    assert verdict(row) == ("PeerStoppedResponding", "High")
+    assert (row["Severity"], row["Impact"], {leg["State"] for leg in row["Legs"]}) == ("Critical", "Down", {"Down"})
