@@ -86,11 +86,11 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline, readings: Iterab
             state = change
     offers = (n.azure_ike, n.peer_ike, n.chosen_ike, n.azure_esp, n.peer_esp)
     stood = (state.at, state.state) if state else None
-    # The first attempt after a connection went begins another outage, and one after it was configured anew is judged by
-    # what it is now: neither may go under in those before.
-    gone = tuple(at for at in timeline.removals if at < n.start)[-1:]
+    # The first attempt after a connection went begins another outage, one that was under way when it went belongs to none,
+    # and one after it was configured anew is judged by what it is now: none may go under in those before.
+    gone = tuple(max((at for at in timeline.removals if at < end), default=0) for end in (n.start, conclusion.at + 1))
     since = tuple(at for at in readings if at <= n.start)[-1:]
-    after = ((gone, since),) if gone or since else ()
+    after = ((gone, since),) if any(gone) or since else ()
     key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood, *after))
     for span in tunnel.spans:
         if span.key == key:

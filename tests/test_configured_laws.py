@@ -18,8 +18,6 @@ from ikestream.lab import ADVISED, FAULTS, HEALTHY, PROMPT, Feed, Lab, Scenario,
 from tests.configured import OTHER, STRONG, of_story
 from tests.streams import as_delivered, last, told
 
-FOLDED_EARLY = {"peer_silent", "nat_traversal_blocked", "one_address_refused"}
-"""Folded within minutes these keep another line as proof, or count one attempt more, with and without an inventory."""
 SCENARIOS = [pytest.param(s, id=s.__name__) for s in (*HEALTHY, *FAULTS, *ADVISED)]
 
 
@@ -69,8 +67,6 @@ def test_no_order_changes_what_is_told_at_last(scenario: Scenario) -> None:
         expected = told(as_delivered(post(records, Random(0), PROMPT), Random(0), known))
         feed = Feed(partitions=random.choice((1, 4)), most_records=random.choice((1, 30)))
         assert told(as_delivered(post(records, random, feed), random, known)) == expected, seed
-        if scenario.__name__ in FOLDED_EARLY:
-            continue
         with patch.object(fold, "MIN_FOLDED", 1):
             assert told(as_delivered(post(records, random, feed), random, known)) == expected, ("folded", seed)
 
