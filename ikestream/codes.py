@@ -33,8 +33,8 @@ class Role(StrEnum):
     BENIGN = "B"  # never a cause
     SYMPTOM = "S"  # a more specific fact of the same session wins
     CLIENT = "2"  # point-to-site and EAP clients only, never a site-to-site tunnel
-    PLATFORM = "G"  # the gateway's own condition
-    UNLISTED = ""  # no role assigned: shown as a reason, never decides
+    PLATFORM = "G"  # the gateway's own condition; see `negotiation.UNABLE`
+    UNLISTED = ""  # no role assigned: shown as a reason; see `negotiation.UNABLE`
 
 
 @dataclass(frozen=True, slots=True)

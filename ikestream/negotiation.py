@@ -167,7 +167,8 @@ class Negotiation:
             return Initiator.PEER
         # Azure refuses what was offered to it; what the peer chose it offered itself.
         if Kind.ESP_RECEIVED in self.kinds and not self.kinds & {Kind.AUTH_SENT, Kind.ESP_SENT}:
-            return Initiator.PEER if "NO_PROPOSAL_CHOSEN" in self.sent_notifies else Initiator.UNKNOWN
+            refused = self.sent_notifies & {"NO_PROPOSAL_CHOSEN", "INVALID_KE_PAYLOAD"}
+            return Initiator.PEER if refused else Initiator.UNKNOWN
         return Initiator.UNKNOWN
 
     @once

@@ -172,6 +172,17 @@ def _compare(azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Pha
 
 
 @dataclass(frozen=True, slots=True)
+class Agreed:
+    """The combinations last seen to work, or the peer's only offer for the other phase; None where unknown.
+
+    A custom policy always holds both phases (facts 06 4.2): what is None here becomes a placeholder there.
+    """
+
+    ike: Proposal | None = None
+    ipsec: Proposal | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """The combination both ends should use, and who has to change for it (facts 06 4.1).
 
@@ -185,19 +196,28 @@ class Target:
     interim: Proposal | None = None
 
 
-def target(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase, kind: GatewayKind) -> Target | None:
+def target(
+    azure: Sequence[Proposal],
+    peer: Sequence[Proposal],
+    phase: Phase,
+    kind: GatewayKind,
+    agreed: Proposal | None = None,
+) -> Target | None:
     """Choose common values and the side that changes; None if one side's offers are unknown.
 
-    In this order: a strong proposal of the peer that an Azure custom policy can hold and that is no weaker than
+    In this order: `agreed`, what the tunnel last ran with, if it is strong and one side still offers it -> the other one, which
+    changed (Azure only if that takes nothing from what it accepts now: a change that strengthened it stands); a strong proposal of the peer that an Azure custom policy can hold and that is no weaker than
     something Azure accepts today -> Azure; a strong proposal of Azure -> the peer (both if it has PFS and Azure runs the
     default, which never offers PFS itself); else both move to the strongest
     values Azure has, keeping what the peer already showed. Azure is never weakened to meet a peer.
     """
-    return _target(tuple(azure), tuple(peer), phase, kind)
+    return _target(tuple(azure), tuple(peer), phase, kind, agreed)
 
 
 @lru_cache(CACHE)
-def _target(azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Phase, kind: GatewayKind) -> Target | None:
+def _target(
+    azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Phase, kind: GatewayKind, agreed: Proposal | None
+) -> Target | None:
     ours, _ = _distinct(azure, phase)
     theirs, _ = _distinct(peer, phase)
     if not ours or not theirs:
@@ -205,6 +225,9 @@ def _target(azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Phas
     shared = [p for p in compare(ours, theirs, phase).common if not weak_values(p, phase)]
     if shared:
         return Target(_strongest(shared, phase), ActionOn.UNKNOWN)
+    back = _go_back(agreed, ours, theirs, phase, kind)
+    if back is not None:
+        return back
     settable = [p for p in theirs if supports(kind, p, phase) and any(_no_weaker(p, a, phase) for a in ours)]
     strong = [p for p in settable if not weak_values(p, phase)]
     if strong:
@@ -216,6 +239,23 @@ def _target(azure: tuple[Proposal, ...], peer: tuple[Proposal, ...], phase: Phas
         return Target(chosen, ActionOn.BOTH if _answers_only(chosen, ours, phase, kind) else ActionOn.PEER)
     interim = [p for p in settable if not _never_proposed(p)] if all(weak_values(p, phase) for p in theirs) else []
     return Target(_ideal(theirs, phase, kind), ActionOn.BOTH, _strongest(interim, phase) if interim else None)
+
+
+def _go_back(
+    agreed: Proposal | None, ours: Sequence[Proposal], theirs: Sequence[Proposal], phase: Phase, kind: GatewayKind
+) -> Target | None:
+    """To what the tunnel last ran with, by the side that no longer offers it; None where that is not known or is weak."""
+    if agreed is None or weak_values(agreed, phase) or not agreed.encryption:
+        return None
+    held = [a for a in ours if not _differing(agreed, a, phase)]
+    offered = [p for p in theirs if not _differing(agreed, p, phase)]
+    if held and not offered:
+        return Target(_merge(held[0], agreed), ActionOn.PEER)
+    if offered and not held:
+        wanted = _merge(offered[0], agreed)
+        if supports(kind, wanted, phase) and any(_no_weaker(wanted, a, phase) for a in ours):
+            return Target(wanted, ActionOn.AZURE)
+    return None
 
 
 def side_to_change(azure: Sequence[Proposal], peer: Sequence[Proposal], phase: Phase, gateway_id: str) -> ActionOn:

@@ -127,7 +127,7 @@ def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
         return Conclusion(Outcome.REFUSED, n.refusal.at or 0)
     if n.soft_failure is not None:
         # A call that timed out without an answer is silence, and silence needs its own time.
-        silent = n.depth == 0 and set(n.codes) <= TIMED_OUT
+        silent = n.depth == 0 and set(n.codes) <= TIMED_OUT and n.soft_failure.code is not None
         return Conclusion(Outcome.UNANSWERED if silent else Outcome.FAILED, n.soft_failure.at or 0)
     if n.ended_at is not None:
         return Conclusion(Outcome.HARMLESS, n.ended_at)

@@ -21,6 +21,7 @@ from ikestream.negotiation import Initiator, Negotiation, Signature
 from ikestream.rules import diagnose
 from ikestream.rules.bgp_peer_down import Fallen
 from ikestream.rules.bgp_peer_down import judge as judge_bgp
+from ikestream.rules.offered import last_agreed
 from ikestream.rules.on_demand import is_on_demand
 from ikestream.rules.together import judge as judge_together
 from ikestream.session import SESSIONLESS
@@ -70,7 +71,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
     resolved = episode.up is not None
     down_time = episode.down_time()
     found = codes.CODES.get(finding.code) if finding.code else None
-    cure = remedy.cure(finding, names, _agree(situation.last_good))
+    cure = remedy.cure(finding, names, last_agreed(situation.last_good))
     content: Row = {
         "Kind": "Outage",
         "Scope": "Tunnel",
@@ -469,15 +470,6 @@ T = TypeVar("T")
 
 def _distinct(values: Iterable[T]) -> list[T]:
     return list(dict.fromkeys(values))
-
-
-def _agree(last_good: Negotiation | None) -> remedy.Agreed:
-    """Return the combinations that last worked, where the log tells which they were: a custom policy needs both."""
-    if last_good is None:
-        return remedy.Agreed()
-    ike = last_good.chosen_ike or last_good.peer_ike
-    esp = last_good.chosen_esp or last_good.peer_esp
-    return remedy.Agreed(ike[0] if len(ike) == 1 else None, esp[0] if len(esp) == 1 else None)
 
 
 def _tunnel(names: remedy.Names) -> str:

@@ -38,7 +38,7 @@ CELLS: tuple[tuple[str, str, str, str, str], ...] = (
      "PreSharedKeyMismatch", "Medium", ""),
     ("authentication method differs, peer initiates", f"{CALLED}; AUTH_IN; CLOSE 13889",
      "Unclassified", "Low", "certificate"),
-    ("authentication method differs, IKEv1", f"{V1}; CLEAN_MM 13868", "IkePolicyMismatch", "Medium", ""),
+    ("authentication method differs, IKEv1", f"{V1}; CLEAN_MM 13868", "IkePolicyMismatch", "Medium", "authentication method"),
     ("no IKE proposal, Azure initiates", f"A_INIT; SEND_IKE {DEFAULT_IKE}; N_IN Policy Mismatch; CLOSE 13868",
      "IkePolicyMismatch", "Medium", "no connection for this Azure address"),
     ("no IKE proposal, peer initiates", f"{CALLED}; RECV_IKE AES256/SHA256/DHGroup14; N_OUT Policy Mismatch",

@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ikestream.finding import Finding, Remedy
+from ikestream.offers import Agreed
 from ikestream.remedy.causes import CURES
-from ikestream.remedy.names import Agreed, Names, choose_words
+from ikestream.remedy.names import Names, choose_words
 from ikestream.remedy.note import Attempt, note, note_of
 from ikestream.remedy.peer import Vendor, make_peer_initiate
 

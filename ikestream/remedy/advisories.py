@@ -6,9 +6,9 @@ A restart at the peer interrupts what is up, so no command here does one (facts 
 from __future__ import annotations
 
 from ikestream.finding import Finding
-from ikestream.offers import Phase
+from ikestream.offers import Agreed, Phase
 from ikestream.remedy import azure, peer, policy
-from ikestream.remedy.names import Agreed, Words
+from ikestream.remedy.names import Words
 from ikestream.remedy.steps import NOTHING, Plan, Steps
 
 

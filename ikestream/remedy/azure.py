@@ -14,8 +14,8 @@ from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Command, Parameter
 from ikestream.inventory import Connection
 from ikestream.inventory.connections import SHORT_DPD
-from ikestream.offers import GatewayKind, Phase, custom_values, parameters, spell, weak
-from ikestream.remedy.names import Agreed, Words, networks, write
+from ikestream.offers import Agreed, GatewayKind, Phase, custom_values, parameters, spell, weak
+from ikestream.remedy.names import Words, networks, write
 
 NONE = "None; it only reads."
 NO_UNDO = "Not needed."
@@ -287,8 +287,8 @@ def set_policy_based_selectors(words: Words) -> tuple[Command, ...]:
         f"az network vpn-connection update -g {words.group} -n {words.connection} --use-policy-based-traffic-selectors"
     )
     effect = (
-        f"Azure proposes one pair per VNet prefix and local network gateway prefix. {DROPS} The sites behind this"
-        " connection then reach this VNet only."
+        f"Azure proposes one pair per VNet prefix and local network gateway prefix, at most 200 a gateway. {DROPS} The sites"
+        " behind this connection then reach this VNet only, and a peer that uses any-to-any is refused."
     )
     assumed = (
         *words.same_group,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ikestream.finding import Advisory, Confidence, FailedStep, Finding
-from ikestream.offers import Phase
+from ikestream.offers import Agreed, Phase
 from ikestream.remedy import advisories, azure, inventory, peer, policy, selectors
-from ikestream.remedy.names import Agreed, Words
+from ikestream.remedy.names import Words
 from ikestream.remedy.steps import NOTHING, Plan, Steps
 
 Cure: TypeAlias = Callable[[Finding, Words, Agreed], Plan]

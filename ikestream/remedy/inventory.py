@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ikestream.finding import Command, Finding, Risk
-from ikestream.offers import Phase
+from ikestream.offers import Agreed, Phase
 from ikestream.remedy import azure, peer, policy
-from ikestream.remedy.names import Agreed, Words, at_site
+from ikestream.remedy.names import Words, at_site
 from ikestream.remedy.steps import NOTHING, Plan, Steps
 
 

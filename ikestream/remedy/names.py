@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 
-from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Command
 from ikestream.inventory import Connection
 from ikestream.offers import GatewayKind, gateway_kind
@@ -46,17 +45,6 @@ class Names:
     network: str = ""  # the virtual network of the gateway
     network_group: str = ""
     peer_gateway: str = ""  # VNet-to-VNet: the name of the Azure gateway that the peer is
-
-
-@dataclass(frozen=True, slots=True)
-class Agreed:
-    """The combinations last seen to work, or the peer's only offer for the other phase; None where unknown.
-
-    A custom policy always holds both phases (facts 06 4.2): what is None here becomes a placeholder there.
-    """
-
-    ike: Proposal | None = None
-    ipsec: Proposal | None = None
 
 
 @dataclass(frozen=True, slots=True)

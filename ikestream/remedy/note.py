@@ -14,7 +14,7 @@ from textwrap import fill
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Mismatch, Parameter
 from ikestream.incident import Row
-from ikestream.offers import Phase, spell, target
+from ikestream.offers import Phase, spell, strongest, target
 from ikestream.remedy.names import Names, Words, choose_words
 
 MAX_VALUES = 8
@@ -227,6 +227,11 @@ def _proposal(finding: Finding, words: Words) -> tuple[Proposal, ActionOn, Phase
     chosen = target(finding.azure_offers, finding.peer_offers, phase, words.kind) if phase else None
     if phase is None or chosen is None or chosen.side_to_change is ActionOn.UNKNOWN:
         return None
+    side = finding.action_on
+    if side is not chosen.side_to_change and side in (ActionOn.AZURE, ActionOn.PEER):
+        # The verdict knew what the tunnel last ran with, which no row holds: the other side still offers it.
+        kept = strongest(finding.peer_offers if side is ActionOn.AZURE else finding.azure_offers, phase)
+        return (kept, side, phase) if kept is not None else None
     return chosen.proposal, chosen.side_to_change, phase
 
 

@@ -6,9 +6,21 @@ from dataclasses import dataclass, replace
 
 from ikestream.events import Proposal
 from ikestream.finding import ActionOn, Finding, OffersSource, Parameter
-from ikestream.offers import Phase, Role, Target, compare, custom_values, is_default, spell, strongest, target, weak
+from ikestream.offers import (
+    Agreed,
+    Phase,
+    Role,
+    Target,
+    compare,
+    custom_values,
+    is_default,
+    spell,
+    strongest,
+    target,
+    weak,
+)
 from ikestream.remedy import azure, peer
-from ikestream.remedy.names import Agreed, Words
+from ikestream.remedy.names import Words
 from ikestream.remedy.steps import PROOF, Plan, Steps
 
 UNKNOWN = Proposal("", "", "")
@@ -41,7 +53,8 @@ class Policy:
 
 def read(finding: Finding, words: Words, agreed: Agreed, phase: Phase) -> Policy:
     """Choose the target for the offers in `finding`."""
-    chosen = target(finding.azure_offers, finding.peer_offers, phase, words.kind)
+    before = agreed.ike if phase is Phase.IKE else agreed.ipsec
+    chosen = target(finding.azure_offers, finding.peer_offers, phase, words.kind, before)
     return Policy(finding, words, agreed, phase, chosen)
 
 
@@ -109,8 +122,7 @@ def _change_azure(policy: Policy, chosen: Target) -> Plan:
     words, phase = policy.words, policy.phase
     steps = Steps(
         check="on the connection note the IPsec / IKE policy as it is now, Default or Custom.",
-        azure=f"{_PATH[words.virtual_wan]}, {_spoken(policy, chosen.proposal)}. That is the strongest that {words.peer} offers"
-        f" and Azure supports. {_REQUIRED} {_rest(words, phase)}",
+        azure=f"{_PATH[words.virtual_wan]}, {_spoken(policy, chosen.proposal)}. {_whence(policy, chosen)} {_REQUIRED} {_rest(words, phase)}",
         peer="nothing to change. Have the owner at hand: the tunnel drops for some seconds, then must negotiate.",
         proof=PROOF,
     )
@@ -142,7 +154,7 @@ def _change_peer(policy: Policy, chosen: Target) -> Plan:
     steps = Steps(
         check="read what the peer is set to offer, and the IPsec / IKE policy of the connection.",
         azure=azure_does,
-        peer=f"set {words.peer} to {_spoken(policy, chosen.proposal)}. {_why(policy)}",
+        peer=f"set {words.peer} to {_spoken(policy, chosen.proposal)}. {_why(policy, chosen)}",
         proof=PROOF,
     )
     commands = (
@@ -201,7 +213,23 @@ def _ask(policy: Policy) -> Plan:
     return steps, commands
 
 
-def _why(policy: Policy) -> str:
+_LAST_GOOD = "That is what the tunnel last ran with, and this side has changed since."
+
+
+def _goes_back(policy: Policy, chosen: Target) -> bool:
+    before = policy.agreed.ike if policy.phase is Phase.IKE else policy.agreed.ipsec
+    return before is not None and not compare((before,), (chosen.proposal,), policy.phase).mismatch
+
+
+def _whence(policy: Policy, chosen: Target) -> str:
+    if _goes_back(policy, chosen):
+        return _LAST_GOOD
+    return f"That is the strongest that {policy.words.peer} offers and Azure supports."
+
+
+def _why(policy: Policy, chosen: Target) -> str:
+    if _goes_back(policy, chosen):
+        return _LAST_GOOD
     offered = [p for p in policy.finding.peer_offers if strongest((p,), policy.phase)]
     if not offered:
         return "What it offers today is weak."

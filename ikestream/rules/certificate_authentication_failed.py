@@ -1,8 +1,13 @@
 """CertificateAuthenticationFailed: authentication failed, and the ends use certificates (facts 2.2).
 
 A code of its own says which check failed: validity, chain, key usage, revocation. Where only the general failure is
-logged, Azure's own method as logged (R2, `Auth:` in its phase 1 payload) tells key from certificate. A leg that logs
-`Auth:PreShared Key` is never judged here.
+logged, Azure's own method as logged (R2, `Auth:` in its phase 1 payload) tells key from certificate, or else the connection as
+it is configured. A leg that logs `Auth:PreShared Key` is never judged here.
+
+No log of a certificate's failure is published; a code is believed by its own words (inferred), for it says nothing but that.
+
+An IKE_AUTH that is too large for the path is no hypothesis here: what was refused had arrived. It is one of a negotiation that
+stalled.
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from ikestream.episode import Situation
 from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.negotiation import CERTIFICATE_CODES, Negotiation
-from ikestream.rules.signature import SWITCH_ON_IKE_LOG, disconnected_with, prove
+from ikestream.rules.configured import authentication
+from ikestream.rules.signature import SWITCH_ON_IKE_LOG, disconnected_with, prove, uses_certificates
 from ikestream.times import CLOCKLESS, DAY, MINUTE
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
@@ -28,7 +34,7 @@ NEAR_MIDNIGHT = 5 * MINUTE
 
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures show a certificate that was not accepted."""
-    uses = any(n.auth_method == CERTIFICATE for n in situation.negotiations)
+    uses = uses_certificates(situation)
     mark = disconnected_with(situation, CERTIFICATE_CODES | (AUTHENTICATION_CODES if uses else frozenset()))
     if mark is not None:
         return _by_reason(mark)
@@ -69,7 +75,9 @@ def _by_certificate(situation: Situation, n: Negotiation) -> bool:
 
 def _method_of_leg(situation: Situation, n: Negotiation) -> str:
     told = [o for o in situation.negotiations if o.auth_method and o.start <= n.end and o.local in ("", n.local)]
-    return max(told, key=lambda o: (o.start, o.session)).auth_method if told else ""
+    if told:
+        return max(told, key=lambda o: (o.start, o.session)).auth_method
+    return authentication(situation.configured)
 
 
 def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
@@ -79,7 +87,7 @@ def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
         "Read the validity dates of both leaf certificates and of their chains.",
     )
     chain = Hypothesis(
-        "The chain is not sent, or its root is not the one the other end trusts",
+        "The chain is not sent or too long, or its root is not the one the other end trusts",
         Confidence.LOW,
         "Compare the root and intermediate certificates installed on both ends.",
     )

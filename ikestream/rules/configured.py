@@ -38,6 +38,12 @@ def protocol(version: Version | None) -> str:
     return version.connection.protocol if version is not None and version.until is None else ""
 
 
+def authentication(version: Version | None) -> str:
+    """Return how the connection authenticates, in the words of `Negotiation.auth_method`; '' if nobody knows."""
+    method = version.connection.method.casefold() if version is not None else ""
+    return {"psk": "psk", "certificate": "certificate"}.get(method, "")
+
+
 def no_connection(version: Version | None, confidence: Confidence) -> Hypothesis:
     """Return that the peer may not know this Azure address, or this version of IKE: it says no to either alike (R11)."""
     ours = protocol(version)

@@ -4,7 +4,14 @@ One session never shows both offers: Azure's stand in a session Azure initiated,
 initiated. They are joined across the sessions of the tunnel and compared as combinations. Azure's offers, if
 not logged, are the documented default of this type of gateway, and said to be assumed. If a common
 combination exists, the algorithms are not the reason: many peers answer NO_PROPOSAL_CHOSEN when they have no
-connection for this Azure address (libreswan issue 282), and PRF, ESN and key length are not printed.
+connection for this Azure address (libreswan issue 282), and PRF, ESN and key length are not printed. The same if in these
+minutes the attempts of the other side get beyond phase 1: then only one direction fails.
+
+With IKEv1 the authentication method is part of the phase 1 proposal too (RFC 2409 5), and no line prints the peer's; lines of
+IKEv1 are not published, so that reading is inferred and a hypothesis.
+
+A group that the other side asks for (INVALID_KE_PAYLOAD) and gets is the normal course; asked for in every attempt and never
+followed it is a refusal.
 
 With TunnelDiagnosticLog alone a disconnect's reason may hold the policy code. It does not tell the phase (1.4), so
 phase 1 is the usual reading, and phase 2 and PFS stay hypotheses. The same where a refusal is the only line of its session.
@@ -15,17 +22,19 @@ from __future__ import annotations
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
-from ikestream.negotiation import POLICY_CODES, Negotiation
+from ikestream.negotiation import POLICY_CODES, Initiator, Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
 from ikestream.rules.configured import contradicts, no_connection
-from ikestream.rules.offered import Offers, change_after, collect_ike_offers, tell_far
+from ikestream.rules.offered import Offers, change_after, collect_ike_offers, last_agreed, tell_far
 from ikestream.rules.signature import (
     DH_CODES,
     POLICY_MATCH,
     SWITCH_ON_IKE_LOG,
     disconnected_with,
+    ikev2_is_shown,
     in_phase_one,
     prove,
+    refuses_group,
     shows_phase_one,
 )
 
@@ -44,13 +53,29 @@ def judge(situation: Situation) -> Finding | None:
         return _differ(situation, refused, offers, compared)
     if not any(shows_phase_one(n) for n in refused):
         return _tell_no_phase(refused, offers)
-    if compared is not None and offers.surely:
-        return _agree(situation, refused, offers)
+    one_way = _goes_the_other_way(situation, refused)
+    if one_way or (compared is not None and offers.surely):
+        return _agree(situation, refused, offers, one_way=one_way)
     return _unknown(situation, refused, offers)
 
 
 def _refuses(n: Negotiation) -> bool:
-    return in_phase_one(n) and (n.refused_policy or bool(DH_CODES & set(n.codes)))
+    return in_phase_one(n) and (n.refused_policy or refuses_group(n))
+
+
+def _goes_the_other_way(situation: Situation, refused: list[Negotiation]) -> bool:
+    """Whether the peer refuses Azure, and in the same minutes its own attempts on the same leg agree on phase 1."""
+    if any(n.initiator is not Initiator.AZURE for n in refused):
+        return False
+    newest = max(situation.conclusions[n].at for n in refused)
+    legs = {n.local for n in refused}
+    return any(
+        n.initiator is Initiator.PEER
+        and n.depth >= 3
+        and (n.local in legs or not n.local)
+        and abs(situation.conclusions[n].at - newest) <= situation.times.attempts_window
+        for n in situation.negotiations
+    )
 
 
 def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, compared: Comparison) -> Finding:
@@ -65,7 +90,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
     elif offers.source is OffersSource.LOGGED:
         told += contradicts(situation.configured, offers.azure, situation.gateway.key)
     told += tell_far(situation, offers)
-    cure = target(offers.azure, offers.peer, Phase.IKE, gateway_kind(situation.gateway.key))
+    kind = gateway_kind(situation.gateway.key)
+    cure = target(offers.azure, offers.peer, Phase.IKE, kind, last_agreed(situation.last_good).ike)
     confidence = Confidence.HIGH if offers.surely else Confidence.MEDIUM
     if change_after(situation, offers.sessions) is not None:
         told += " The configuration was written after one of these offers was logged, so it may be out of date."
@@ -85,9 +111,9 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
     )
 
 
-def _agree(situation: Situation, refused: list[Negotiation], offers: Offers) -> Finding:
+def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, one_way: bool) -> Finding:
     by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
-    unsure = offers.source is OffersSource.ASSUMED_DEFAULT
+    unsure = offers.source is OffersSource.ASSUMED_DEFAULT and not one_way
     custom = Hypothesis(
         "The Azure connection has a custom IPsec / IKE policy, not the default assumed here",
         Confidence.MEDIUM,
@@ -106,7 +132,14 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers) -> 
     hypotheses = [no_connection(situation.configured, Confidence.MEDIUM)] if by_peer else []
     hypotheses += [custom] if unsure else []
     hypotheses += [unprinted] if unsure else [unprinted, changed]
-    if unsure:
+    hypotheses += _other_method(situation)
+    if one_way:
+        told = (
+            "Phase 1 was refused as a policy mismatch when Azure called, although the peer's own attempts agree on it in the same"
+            " minutes: only one direction fails, and the algorithms are not the reason."
+        )
+        missing = "The peer's own log at the time and SPI given here says what it refused."
+    elif unsure:
         told = (
             "Phase 1 was refused as a policy mismatch, although the peer's offer has a proposal in common with the documented "
             "default of this type of gateway; what Azure really offers is not in this log."
@@ -139,10 +172,25 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers) -> 
     )
 
 
+def _other_method(situation: Situation) -> tuple[Hypothesis, ...]:
+    if ikev2_is_shown(situation):
+        return ()
+    return (
+        Hypothesis(
+            "The authentication methods differ, pre-shared key and certificate: with IKEv1 they are part of the phase 1 proposal",
+            Confidence.LOW,
+            "Compare the authentication method of the connection in Azure with that of phase 1 at the peer.",
+        ),
+    )
+
+
 def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -> Finding:
+    ended, what = "was refused as a policy mismatch", "the parameter"
+    if any(map(refuses_group, refused)):
+        ended, what = "ended at the Diffie-Hellman group", "the group that it wants"
     told = (
-        "Phase 1 was refused as a policy mismatch. What the peer offers is not in this log, because the peer has not initiated,"
-        " so the parameter cannot be named yet."
+        f"Phase 1 {ended}. What the peer offers is not in this log, because the peer has not initiated, so {what} cannot be named"
+        " yet."
     )
     missing = (
         "The peer's offer. Make the peer initiate once (restart only this tunnel there): its proposals then appear in the log"
@@ -163,7 +211,7 @@ def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         offers_source=offers.source,
-        hypotheses=(no_connection(situation.configured, Confidence.LOW),),
+        hypotheses=(no_connection(situation.configured, Confidence.LOW), *_other_method(situation)),
         missing_evidence=missing,
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),

@@ -15,8 +15,16 @@ from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
-from ikestream.rules.offered import Offers, change_after, collect_offers, tell_far
-from ikestream.rules.signature import POLICY_MATCH, ikev2_is_shown, prove, refuses_child, rekeys
+from ikestream.rules.offered import Offers, change_after, collect_offers, last_agreed, tell_far
+from ikestream.rules.signature import (
+    POLICY_MATCH,
+    collides_around,
+    ikev2_is_shown,
+    newest_or_before,
+    prove,
+    refuses_child,
+    rekeys,
+)
 
 PROOF = (
     Kind.NOTIFY_SENT,
@@ -36,6 +44,10 @@ PROOF = (
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures are refusals of a child SA by policy."""
     refused = [n for n in situation.newest if refuses_child(situation, n)]
+    if not situation.newest:  # the renewals that were refused just before the tunnel went down
+        refused = [n for n in newest_or_before(situation) if refuses_child(situation, n) and rekeys(situation, n)]
+        if collides_around(situation, refused):
+            return None
     if not refused:
         return None
     quick_mode = not ikev2_is_shown(situation)
@@ -60,7 +72,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
     stale = change_after(situation, offers.sessions)
     if stale is not None:
         told += " The configuration was written after one of these offers was logged, so it may be out of date."
-    cure = target(offers.azure, offers.peer, Phase.IPSEC, gateway_kind(situation.gateway.key))
+    kind = gateway_kind(situation.gateway.key)
+    cure = target(offers.azure, offers.peer, Phase.IPSEC, kind, last_agreed(situation.last_good).ipsec)
     return Finding(
         cause=Cause.IPSEC_POLICY_MISMATCH,
         confidence=Confidence.HIGH if stale is None and offers.surely else Confidence.MEDIUM,

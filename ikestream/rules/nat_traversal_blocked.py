@@ -11,7 +11,7 @@ from ikestream.episode import Situation
 from ikestream.events import Direction, IkeEvent, Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.negotiation import Initiator, Negotiation
-from ikestream.rules.signature import answered, count, prove, timed_out
+from ikestream.rules.signature import answered, count, prove, timed_out, uses_certificates
 from ikestream.status import Outcome
 
 NAT_PORT = 4500
@@ -23,7 +23,7 @@ PROOF = (Kind.AUTH_SENT, Kind.SA_INIT_ANSWERED, Kind.CLOSED, Kind.ERROR, Kind.SA
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if Azure's newest attempts end when they move to UDP 4500."""
     newest = next((n for n in situation.newest if _ends_on_4500(n)), None)
-    if newest is None or any(n.auth_method == "certificate" for n in situation.negotiations):
+    if newest is None or uses_certificates(situation):
         return None
     if _answers_on_4500(situation, situation.conclusions[newest].at):
         return None

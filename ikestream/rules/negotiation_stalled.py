@@ -11,7 +11,16 @@ from ikestream.episode import Situation
 from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, Finding, Hypothesis
 from ikestream.negotiation import Initiator, Negotiation
-from ikestream.rules.signature import answered, closed_by_time, count, prove, reached, stopped_after, timed_out
+from ikestream.rules.signature import (
+    answered,
+    closed_by_time,
+    count,
+    prove,
+    reached,
+    stopped_after,
+    timed_out,
+    uses_certificates,
+)
 
 PROOF = (
     Kind.AUTH_SENT,
@@ -75,7 +84,7 @@ def _turn(n: Negotiation) -> ActionOn:
 
 def _hypotheses(situation: Situation, n: Negotiation, *, deaf: bool) -> tuple[Hypothesis, ...]:
     found: list[Hypothesis] = []
-    if any(m.auth_method == "certificate" for m in situation.negotiations):
+    if uses_certificates(situation):
         found.append(
             Hypothesis(
                 "IKE_AUTH is too large: certificates make fragments, and something on the way drops them",

@@ -17,7 +17,7 @@ from ikestream.far_end import FarEnd
 from ikestream.finding import Mismatch, OffersSource, Parameter
 from ikestream.inventory import Version
 from ikestream.negotiation import Initiator, Negotiation, remembered
-from ikestream.offers import Phase, Role, default_offers, is_default
+from ikestream.offers import Agreed, Phase, Role, default_offers, is_default
 from ikestream.rules.configured import assumed, outdates
 from ikestream.rules.configured import selectors as configured_selectors
 from ikestream.selectors import compare_selectors, ranges
@@ -80,6 +80,15 @@ class Offers:
     def surely(self) -> bool:
         """Whether the peer's are its own, and no default that is assumed of it."""
         return self.far is not OffersSource.ASSUMED_DEFAULT
+
+
+def last_agreed(last_good: Negotiation | None) -> Agreed:
+    """Return the combinations that last worked, where the log tells which they were: a custom policy needs both."""
+    if last_good is None:
+        return Agreed()
+    ike = last_good.chosen_ike or last_good.peer_ike
+    esp = last_good.chosen_esp or last_good.peer_esp
+    return Agreed(ike[0] if len(ike) == 1 else None, esp[0] if len(esp) == 1 else None)
 
 
 def collect_ike_offers(situation: Situation, refused_at: int) -> Offers:

@@ -8,6 +8,9 @@ tunnel that was up until dead peer detection ended it is named by its own rule, 
 The table takes one call that Azure closed as timed out for enough. Here it is so only in lines without a time: a gateway whose
 tunnel is down calls again within seconds, and one that called once in five minutes may hold a tunnel from before the log.
 
+That several peers of the gateway fell silent at once is told by the incident of the gateway, where they had been up; it is not
+counted here, and the first hypothesis says to look for it.
+
 A peer behind NAT that always began itself is not expected to answer: Azure waits for it (FAQ: a device behind NAT must
 initiate). Then the text says so, and the cause is less sure.
 """

@@ -5,6 +5,11 @@ The child of IKE_AUTH has no key exchange of its own, so PFS is compared for the
 PFS. Azure's default offers no PFS when Azure renews and takes none, 1, 2, 14 or 24 when the peer does, so the symptom
 depends on who renews first. With IKEv1 PFS is compared in every quick mode, also the first.
 
+The log of a renewal is not published: that its lines look like those of a first child is inferred, and so Medium is the most
+without a group that is known. Drops at the period of a child's lifetime, each healed by a new IKE SA while renewals fail, are
+not judged here by their rhythm alone: refused renewals are the first rule above, unanswered ones are RekeyFailed, whose first
+hypothesis is PFS, and the rhythm is told as PeriodicDrop.
+
 Where no attempt follows the loss of the tunnel, the renewals refused just before it are what is judged.
 """
 
@@ -19,15 +24,15 @@ from ikestream.rules.offered import Offers, collect_offers, without_group
 from ikestream.rules.signature import (
     DH_CODES,
     POLICY_MATCH,
+    collides_around,
     ikev2_is_shown,
+    newest_or_before,
     prove,
     refuses_child,
     refuses_selectors,
     rekeys,
 )
 
-COLLISIONS = frozenset({"TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND"})
-COLLISION_CODE = 13821
 PROOF = (
     Kind.NOTIFY_SENT,
     Kind.NOTIFY_RECEIVED,
@@ -46,10 +51,10 @@ def judge(situation: Situation) -> Finding | None:
     """Return the finding if a child was refused where only PFS can be the reason."""
     if not ikev2_is_shown(situation):
         return _in_quick_mode(situation)
-    refused = [n for n in _newest(situation) if _refuses_renewal(situation, n)]
+    refused = [n for n in newest_or_before(situation) if _refuses_renewal(situation, n)]
     if not refused or any(refuses_child(situation, n) and n not in refused for n in situation.newest):
         return None  # refused in IKE_AUTH too: that cannot be PFS
-    if any(_collides(n) for n in _around(situation, refused)):
+    if collides_around(situation, refused):
         return None
     offers = collect_offers(situation, refused, with_group=True)
     if offers.peer and not compare(without_group(offers.azure), without_group(offers.peer), Phase.IPSEC).common:
@@ -60,33 +65,11 @@ def judge(situation: Situation) -> Finding | None:
     return _finding(situation, refused, offers, compared)
 
 
-def _newest(situation: Situation) -> tuple[Negotiation, ...]:
-    if situation.newest:
-        return situation.newest
-    start = situation.episode.start
-    return tuple(
-        n
-        for n in situation.negotiations
-        if start - situation.times.attempts_window <= situation.conclusions[n].at <= start
-    )
-
-
 def _refuses_renewal(situation: Situation, n: Negotiation) -> bool:
     if not rekeys(situation, n) or refuses_selectors(n) or n.refused_authentication:
         return False
     wrong_group = "INVALID_KE_PAYLOAD" in n.sent_notifies | n.received_notifies or bool(DH_CODES & set(n.codes))
     return n.refused_policy or (wrong_group and n.child_agreed_at is None)
-
-
-def _around(situation: Situation, refused: list[Negotiation]) -> list[Negotiation]:
-    reach = situation.times.grace
-    return [
-        n for n in situation.negotiations if any(o.start - reach <= n.end and n.start <= o.end + reach for o in refused)
-    ]
-
-
-def _collides(n: Negotiation) -> bool:
-    return COLLISION_CODE in n.codes or bool(COLLISIONS & (n.sent_notifies | n.received_notifies))
 
 
 def _groups_are_known(offers: Offers) -> bool:

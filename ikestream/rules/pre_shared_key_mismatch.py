@@ -8,15 +8,17 @@ Which side's key is wrong cannot be seen in IKE.
 
 With IKEv1 the key is part of what encrypts message 5 (RFC 2409 5), so a wrong one leaves rubbish or silence after the
 key exchange and never a clean refusal. Where no line is of IKEv2, the tunnel never came up and that happens again and
-again, the key is the first lead. With TunnelDiagnosticLog alone the reason of a disconnect is all there is.
+again, the key is the first lead; lines of IKEv1 are not published, so the signature is inferred and stays Low. With TunnelDiagnosticLog alone the reason of a disconnect is all there is.
 """
 
 from __future__ import annotations
 
+from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.negotiation import CERTIFICATE_CODES, Initiator, Negotiation
+from ikestream.rules.ending import endings
 from ikestream.rules.signature import (
     SWITCH_ON_IKE_LOG,
     answered,
@@ -25,6 +27,7 @@ from ikestream.rules.signature import (
     ikev2_is_shown,
     prove,
     timed_out,
+    uses_certificates,
 )
 from ikestream.status import Outcome, State
 
@@ -51,7 +54,7 @@ AGAIN_AND_AGAIN = 3
 
 def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures show a failed authentication by key."""
-    if any(n.auth_method == "certificate" for n in situation.negotiations):
+    if uses_certificates(situation):
         return None
     mark = disconnected_with(situation, KEY_CODES)
     if mark is not None:
@@ -67,8 +70,9 @@ def judge(situation: Situation) -> Finding | None:
     azure_refused = any(_refused_by_azure(n) for n in lately)
     peer_refused = any(_refused_by_peer(n) for n in lately)
     told_there = peer_refused and _refused_there(situation, shown)
-    worked_before = situation.last_good is not None and any(n.initiator is situation.last_good.initiator for n in shown)
-    proven = azure_refused or told_there or (peer_refused and worked_before)
+    worked_before = any(_worked_before(situation, n) for n in shown)
+    changed = _key_was_changed(situation)
+    proven = azure_refused or told_there or worked_before or changed
     if azure_refused and peer_refused:
         told = "Phase 1 was agreed, then each side refused the other's authentication"
     elif azure_refused:
@@ -78,21 +82,25 @@ def judge(situation: Situation) -> Finding | None:
     if told_there and situation.far is not None:
         told += f". The peer is gateway {situation.far.name} of this stream, and its own log says that it could not verify it"
     told += ". The pre-shared keys on the two sides differ; the log cannot show which one is wrong."
-    if worked_before:
+    if changed:
+        told += " Azure says that the key of this connection was changed."
+    elif worked_before:
         told += " The same direction worked before, so a key was changed on one side."
     hypotheses = [
         Hypothesis(
-            "Keys swapped between two connections, cut, or with a character one side does not take",
+            "Keys swapped between two connections, cut or too long, or with a character one side does not take",
             Confidence.LOW,
             "Compare the length and the first and last two characters of both keys by telephone, never by log or mail.",
         )
     ]
+    if situation.far is not None:
+        hypotheses = [_TWO_RESOURCES]
     if not azure_refused and not told_there:
         hypotheses.insert(
             0,
             Hypothesis(
                 "The peer expects another identity (remote ID) of Azure than the gateway's public IP address",
-                Confidence.MEDIUM if not worked_before else Confidence.LOW,
+                Confidence.LOW if worked_before or changed else Confidence.MEDIUM,
                 "Look in the peer's log at the time and SPI of this attempt: 'authentication failed' or 'ID mismatch'.",
             ),
         )
@@ -112,6 +120,13 @@ def judge(situation: Situation) -> Finding | None:
     )
 
 
+_TWO_RESOURCES = Hypothesis(
+    "The two connection resources, one at each gateway, hold different keys: each has its own",
+    Confidence.MEDIUM,
+    "See in the activity log of both which one was written last, then set one new key on both.",
+)
+
+
 def _fails_on_key(n: Negotiation) -> bool:
     # Without a line beyond SA_INIT a lone 13801 still names authentication: lines get lost.
     return n.refused_authentication and bool(
@@ -119,6 +134,22 @@ def _fails_on_key(n: Negotiation) -> bool:
         or KEY_CODES & set(n.codes)
         or IDENTITY_CODES & set(n.codes)
     )
+
+
+def _worked_before(situation: Situation, refused: Negotiation) -> bool:
+    """Whether the same side had called on the same leg, and got in: the peer knew the address and the identity."""
+    return any(
+        situation.conclusions[n].outcome is Outcome.SUCCEEDED
+        and situation.conclusions[n].at <= situation.episode.start
+        and n.initiator is refused.initiator
+        and (n.local == refused.local or not n.local or not refused.local)
+        for n in situation.negotiations
+    )
+
+
+def _key_was_changed(situation: Situation) -> bool:
+    # An internal name, used if seen (facts 1.4): `Pre-shared Key Changed`.
+    return any("presharedkeychanged" in codes.fold(e.event.text) for e in endings(situation))
 
 
 def _lately(situation: Situation, shown: list[Negotiation]) -> list[Negotiation]:

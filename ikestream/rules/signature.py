@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.finding import ActionOn, FailedStep
 from ikestream.negotiation import POLICY_CODES, Initiator, Negotiation
+from ikestream.rules.configured import authentication
 from ikestream.status import TIMED_OUT, Outcome
 
 _QUICK_MODE = frozenset(
@@ -121,13 +123,36 @@ def prove(
 
 
 def timed_out(negotiation: Negotiation) -> bool:
-    """Whether nothing but time ended it: no refusal, no other error."""
-    return (
-        negotiation.refusal is None
-        and set(negotiation.codes) <= TIMED_OUT
-        and not negotiation.sent_notifies
-        and not negotiation.received_notifies
+    """Whether nothing but time ended it: no refusal, no other error; a notify of status is none."""
+    if negotiation.refusal is not None or not set(negotiation.codes) <= TIMED_OUT:
+        return False
+    said = (negotiation.sent_notifies | negotiation.received_notifies) & _ERRORS
+    return not said or (said == {WRONG_GROUP} and group_was_corrected(negotiation))
+
+
+_ERRORS = frozenset(n.name for n in codes.NOTIFIES if n.error)
+WRONG_GROUP = "INVALID_KE_PAYLOAD"
+
+
+def group_was_corrected(negotiation: Negotiation) -> bool:
+    """Whether it went on after a first guess of the group that the other side did not take: the normal course (R8)."""
+    return negotiation.reached_auth or any(
+        e.kind is Kind.SA_INIT_ANSWERED and e.responder_spi for e in negotiation.events
     )
+
+
+def refuses_group(negotiation: Negotiation) -> bool:
+    """Whether it ended at the Diffie-Hellman group."""
+    if DH_CODES & set(negotiation.codes):
+        return True
+    said = negotiation.sent_notifies | negotiation.received_notifies
+    return WRONG_GROUP in said and not group_was_corrected(negotiation)
+
+
+def uses_certificates(situation: Situation) -> bool:
+    """Whether the tunnel authenticates with certificates: Azure's own line says so (R2), else the configuration."""
+    logged = {n.auth_method for n in situation.negotiations} - {""}
+    return "certificate" in logged or (not logged and authentication(situation.configured) == "certificate")
 
 
 def closed_by_time(negotiation: Negotiation) -> bool:
@@ -201,6 +226,32 @@ def refuses_identity(negotiation: Negotiation) -> bool:
     """Whether main mode ended with INVALID_ID_INFORMATION: one end does not take the other for who it says it is."""
     said = negotiation.sent_notifies | negotiation.received_notifies
     return INVALID_ID in said and bool(negotiation.kinds & _MAIN_MODE) and not negotiation.kinds & _QUICK_MODE
+
+
+def newest_or_before(situation: Situation) -> tuple[Negotiation, ...]:
+    """Return the newest failures, or, where nobody has tried since the tunnel went down, what was tried just before."""
+    if situation.newest:
+        return situation.newest
+    start = situation.episode.start
+    return tuple(
+        n
+        for n in situation.negotiations
+        if start - situation.times.attempts_window <= situation.conclusions[n].at <= start
+    )
+
+
+_COLLISIONS = frozenset({"TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND"})
+_COLLISION_CODE = 13821
+
+
+def collides_around(situation: Situation, refused: list[Negotiation]) -> bool:
+    """Whether both ends renewed at once within the grace time of these: then a refusal proves nothing (RFC 7296 2.25)."""
+    reach = situation.times.grace
+    return any(
+        _COLLISION_CODE in n.codes or bool(_COLLISIONS & (n.sent_notifies | n.received_notifies))
+        for n in situation.negotiations
+        if any(o.start - reach <= n.end and n.start <= o.end + reach for o in refused)
+    )
 
 
 def refuses_child(situation: Situation, negotiation: Negotiation) -> bool:
