@@ -202,10 +202,19 @@ def newest_of(
     return tuple(sorted(kept, key=lambda n: (-conclusions[n].at, n.session)))
 
 
+def whole_at(n: Negotiation, times: Times) -> int:
+    """Return when no more lines of an attempt are waited for.
+
+    What lies between its first message and its refusal was written before the refusal and is there by then, but for lines
+    of the same moment. Of one that lacks either nothing is sure until the worst delay of the feed is over.
+    """
+    return n.end + (times.in_flux if n.whole else WORST_DELAY)
+
+
 def in_flux(n: Negotiation, gateway: Gateway, now: int, times: Times) -> bool:
     """Whether more lines of an attempt may still come: nothing later of this gateway has, and their time is not over."""
     # In this order: of most attempts the time is over, and what was heard last is looked up for the few that are left.
-    return now < n.end + WORST_DELAY and n.end > gateway.last_heard() - times.in_flux
+    return now < n.end + WORST_DELAY and n.end > gateway.last_heard() - times.in_flux and now < whole_at(n, times)
 
 
 def _whole(failed: tuple[Negotiation, ...], gateway: Gateway, now: int, times: Times) -> tuple[Negotiation, ...]:

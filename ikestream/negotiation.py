@@ -319,6 +319,12 @@ class Negotiation:
         return next((e for e in self.events if _fails_softly(e) and self._ends(e)), None)
 
     @once
+    def whole(self) -> bool:
+        """Whether both its first message and what failed it are there."""
+        begins = bool(self.kinds & {Kind.SA_INIT_SENT, Kind.SA_INIT_RECEIVED})
+        return begins and (self.refusal is not None or self.soft_failure is not None)
+
+    @once
     def ended_at(self) -> int | None:
         """When the first line ended or disturbed it, benign or not; None while none did.
 

@@ -12,7 +12,7 @@ from functools import partial
 from ikestream import far_end
 from ikestream.advice import Outlook
 from ikestream.counsel import counsel, counsel_gateway, decide
-from ikestream.episode import Situation, episodes, in_flux, lose_sight, situate
+from ikestream.episode import Situation, episodes, in_flux, lose_sight, situate, whole_at
 from ikestream.estate import Estate, Scope
 from ikestream.events import Kind
 from ikestream.far_end import FarEnd
@@ -83,7 +83,7 @@ def look(
             found, unheard = lose_sight(found, tunnel, since, now)
             deadlines |= unheard
         for episode in found:
-            deadlines.update(n.end + WORST_DELAY for n in timeline.negotiations if in_flux(n, gateway, now, times))
+            deadlines.update(whole_at(n, times) for n in timeline.negotiations if in_flux(n, gateway, now, times))
             situation = settle(situate(gateway, tunnel, timeline, episode, now, times, connections, far))
             if connections.gateway is not None and episode.up is None:
                 deadlines.update(

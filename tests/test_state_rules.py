@@ -13,8 +13,9 @@ from ikestream.lab import Lab, post
 from ikestream.lab.ends import Side
 from ikestream.lab.site import Life, Site
 from ikestream.times import HOUR, MINUTE, SECOND
-from tests.by_hand import IN_0, IN_1, OTHER_PEER, UP_BY_AZURE, UP_BY_PEER, ByHand, verdict
-from tests.streams import as_delivered, in_order, last, told
+from ikestream.timestamps import iso
+from tests.by_hand import AZURE_2, IN_0, IN_1, OTHER_PEER, UP_BY_AZURE, UP_BY_PEER, ByHand, verdict
+from tests.streams import START, as_delivered, in_order, last, told
 
 AN_HOUR = HOUR // SECOND
 REFUSED = "P_INIT; P_INIT_ANS; AUTH_IN; N_OUT Authentication failed; CLOSE 13801"
@@ -44,16 +45,17 @@ def causes(log: ByHand) -> list[str]:
         (UP_BY_PEER, True),
     ],
 )
-@pytest.mark.parametrize("connects", [False, True])
-def test_a_peer_is_known_by_what_only_peers_bring_about(facts: str, known: bool, connects: bool) -> None:
+@pytest.mark.parametrize("connected", [None, True, False])
+def test_a_peer_is_known_by_what_only_peers_bring_about(facts: str, known: bool, connected: bool | None) -> None:
     log = ByHand()
-    if connects:
+    if connected:
         log.tunnel(-AN_HOUR, up=True)
+    if connected is not None:
         log.tunnel(-5, up=False)
     log.attempt(-2 * AN_HOUR, facts)
     log.attempts((0, 40, 80, 120), REFUSED)
     outages = [row for row in log.outages() if row["Cause"] == "PreSharedKeyMismatch"]
-    assert bool(outages) is (known or connects)
+    assert bool(outages) is (known or connected is not None)
 
 
 # --- 3.2 legs ------------------------------------------------------------------------------------------------------
@@ -127,6 +129,43 @@ def test_which_leg_a_line_is_of_depends_neither_on_order_nor_on_folding() -> Non
         assert told(as_delivered(post(records, random), random)) == expected
         with patch.object(fold, "MIN_FOLDED", 1):
             assert told(as_delivered(post(records, random), random)) == expected
+
+
+def both_up(first: str, second: str) -> ByHand:
+    """A tunnel with two legs, on these instances; the second one was heard of last."""
+    log = ByHand()
+    for at, local, instance in ((-AN_HOUR, log.local, first), (-AN_HOUR + 100, AZURE_2, second)):
+        log.attempt(at, UP_BY_AZURE, local=local, instance=instance)
+        log.tunnel(at + 1, up=True, instance=instance)
+    return log
+
+
+def missing(log: ByHand) -> list[str]:
+    return [row["Summary"].rsplit(": ")[-1] for row in log.rows() if row["Cause"] == "RedundancyLost"]
+
+
+def test_a_leg_that_was_heard_of_last_is_not_the_one_of_another_instance() -> None:
+    log = both_up(IN_0, IN_1)
+    log.tunnel(0, up=False, instance=IN_0, reason="DPD timed out")
+    assert missing(log) == [f"{log.local} is down."]
+
+
+def test_and_what_is_folded_proves_it_once() -> None:
+    log = both_up(IN_0, IN_1)
+    log.tunnel(0, up=False, instance=IN_0, reason="DPD timed out")
+    log.attempts(range(5, 7200, 10), "A_INIT; N_IN Policy Mismatch")
+    (row,) = [row for row in log.rows() if row["Cause"] == "RedundancyLost"]
+    assert sum("DPD timed out" in line["Message"] for line in row["Evidence"]) == 1
+
+
+def test_whose_a_line_is_stays_decided_when_the_attempts_around_it_are_folded() -> None:
+    log = both_up(IN_1, IN_1)
+    log.attempt(0, "CLOSE 13886", instance=IN_1)
+    log.attempts(range(5, 7200, 10), "A_INIT; N_IN Policy Mismatch", instance=IN_1)
+    log.attempt(26, UP_BY_AZURE, local=AZURE_2, instance=IN_1)
+    log.tunnel(30, up=False, instance=IN_1, reason="DPD timed out")
+    assert missing(log) == [f"{log.local} is down."]
+    assert log.outages() == []
 
 
 # --- 3.3 evidence of up and down -----------------------------------------------------------------------------------
@@ -292,3 +331,26 @@ def test_dead_on_both_legs_is_critical() -> None:
     row = log.outage()
     assert verdict(row) == ("PeerStoppedResponding", "High")
     assert (row["Severity"], row["Impact"], {leg["State"] for leg in row["Legs"]}) == ("Critical", "Down", {"Down"})
+
+
+# --- when a change of the cause is told ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "within"),
+    [
+        ("P_INIT; RECV_IKE AES256/SHA512/DHGroup18; P_INIT_ANS; N_OUT Policy Mismatch", 90),
+        ("RECV_IKE AES256/SHA512/DHGroup18; N_OUT Policy Mismatch", 16 * 60),
+    ],
+    ids=["whole", "half"],
+)
+def test_an_attempt_that_is_all_there_is_judged_at_once_and_one_that_may_not_be_when_its_time_is_over(
+    facts: str, within: int
+) -> None:
+    log = ByHand()
+    log.call()
+    log.attempts((0, 70, 140), REFUSED)
+    log.attempt(300, facts)  # and not another line of this gateway
+    rows = [row for row in in_order(log.records) if row["Cause"] == "IkePolicyMismatch"]
+    assert iso(START + 300 * SECOND) < rows[0]["TimeGenerated"] <= iso(START + (300 + within) * SECOND)
+    assert (within < 900) is (rows[0]["TimeGenerated"] < iso(START + 900 * SECOND))
