@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
 
-from ikestream import fold
+from ikestream import fold, tick, verdict
 from ikestream.estate import Estate, Scope
 from ikestream.events import Category, Record
 from ikestream.grammar import read
@@ -144,6 +146,32 @@ def test_what_is_told_does_not_depend_on_when_it_was_folded(every: int) -> None:
         ("Resolved", "IkePolicyMismatch", "High", 245),
         ("Open", "IkePolicyMismatch", "High", 200),
     ]
+
+
+def test_what_is_told_is_worked_out_before_anything_is_folded_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+
+    def noting(what: str, do: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*given: Any, **named: Any) -> Any:
+            happened.append(what)
+            return do(*given, **named)
+
+        return noted
+
+    for module, name in ((verdict, "_fill_in"), (tick, "fold"), (tick, "want"), (tick, "judge")):
+        monkeypatch.setattr(module, name, noting(name, getattr(module, name)))
+    _, last = run(hours_of_trouble(), 15 * SECOND)
+    assert len(last) == 2
+    filled = [i for i, what in enumerate(happened) if what == "_fill_in"]
+    assert filled
+    for at in filled:
+        before = next(what for what in reversed(happened[:at]) if what in ("want", "judge", "fold"))
+        assert before == "want", "of what is folded already"
+    # What is over is compared whole with every look; what goes on (all of the first, half of the second part) is not.
+    looked = happened.count("want")
+    assert len(filled) < looked / 2, (len(filled), looked)
 
 
 def test_a_tunnel_log_alone_brings_back_what_was_down_at_the_fold() -> None:
