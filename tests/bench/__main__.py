@@ -70,19 +70,22 @@ def speed(path: Path, records: int, tunnels: int, rounds: int) -> None:
     say(f"\n{count:,} records of {tunnels:,} tunnels, {path.stat().st_size / count:.0f} bytes each")
     found: dict[str, list[Numbers]] = defaultdict(list)
     for _ in range(rounds):
-        for name in ("floor", "grammar", "learn", "app", "start", "diagnose"):
+        for name in ("floor", "least", "grammar", "learn", "app", "start", "diagnose"):
             found[name].append(measure(name, path))
-    floor = median(found["floor"], "seconds") / count
+    floor, least = (median(found[name], "seconds") / count for name in ("floor", "least"))
     shown = [
         ("floor: orjson.loads", found["floor"], "seconds", 0.0),
+        ("least: one pattern, one entry", found["least"], "seconds", 0.0),
         ("decode + grammar", found["grammar"], "seconds", 0.0),
         ("learn, in batches of 1,000", found["learn"], "seconds", 0.0),
         ("diagnose, start-up apart", found["diagnose"], "seconds", median(found["start"], "seconds")),
     ]
-    say(f"{'':34}{'µs/record':>10}{'records/s':>12}{'x floor':>9}{'peak MB':>9}")
+    say(f"{'':34}{'µs/record':>10}{'records/s':>12}{'x floor':>9}{'x least':>9}{'peak MB':>9}")
     for label, runs, key, less in shown:
         each = max(median(runs, key) - less, 1e-9) / count
-        say(f"{label:34}{each * 1e6:10.2f}{1 / each:12,.0f}{each / floor:9.1f}{median(runs, 'peak'):9.0f}")
+        say(
+            f"{label:34}{each * 1e6:10.2f}{1 / each:12,.0f}{each / floor:9.1f}{each / least:9.1f}{median(runs, 'peak'):9.0f}"
+        )
     ticks = median(found["app"], "ticks")
     each = {key: median(found["app"], key) / ticks * 1e3 for key in ("learn", "judge", "keep")}
     say(

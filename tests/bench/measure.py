@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -30,6 +31,25 @@ def floor(path: Path) -> Numbers:
     begun = time.process_time()
     for line in path.open("rb"):
         records += len(orjson.loads(line)["records"])
+    return {"seconds": time.process_time() - begun, "records": records}
+
+
+def least(path: Path) -> Numbers:
+    """Each record decoded, its prefix taken apart by one pattern, and what that says kept under the record's identity.
+
+    No program in this language that knows one record from another, or one tunnel from another, does with less.
+    """
+    records = 0
+    prefix = re.compile(r"SESSION_ID :\{([^}]*)\} Remote ([^:]*):\d+: Local ([^:]*):\d+: ").match
+    kept: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    begun = time.process_time()
+    for line in path.open("rb"):
+        for record in orjson.loads(line)["records"]:
+            properties = record["properties"]
+            message, instance = properties["message"], properties["instance"]
+            found = prefix(message)
+            kept[record["time"], instance, message] = (record["resourceId"], *(found.groups() if found else ()))
+            records += 1
     return {"seconds": time.process_time() - begun, "records": records}
 
 
@@ -229,7 +249,7 @@ def _batches(path: Path, pace: int) -> Iterator[tuple[list[Any], int | None]]:
 
 
 MEASUREMENTS: dict[str, Callable[[Path], Numbers]] = {
-    f.__name__: f for f in (floor, grammar, learn, app, diagnose, start, quiet, imports)
+    f.__name__: f for f in (floor, least, grammar, learn, app, diagnose, start, quiet, imports)
 }
 
 
