@@ -138,8 +138,8 @@ def start(rounds: int) -> None:
 
 
 def store() -> None:
-    """Print what the app asks of the storage account."""
-    from tests.bench import operations  # imports the emulators, whose memory would count for every measurement
+    """Print what the app asks of the storage account, and what its sinks send."""
+    from tests.bench import deliver, operations  # import the emulators, whose memory would count for every measurement
 
     say()
     counts = asyncio.run(operations.batch_of(BATCHED))
@@ -149,6 +149,7 @@ def store() -> None:
     say(
         f"the tick that learns it: {counts['tick queries']} reads, {counts['tick transactions']} writes, {counts['tick bytes']:,} bytes"
     )
+    deliver.main()
 
 
 BATCHED = 1_000
