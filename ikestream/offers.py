@@ -189,11 +189,13 @@ class Target:
     `proposal` never holds a weak value; '' where the log does not tell. `side_to_change` is `UNKNOWN` where both sides
     already offer it. `interim` is set only if the peer offers
     nothing but weak values and Azure already accepts no better: something that would connect at once and is no end.
+    `ran_before` says that the proposal is what the tunnel last ran with.
     """
 
     proposal: Proposal
     side_to_change: ActionOn
     interim: Proposal | None = None
+    ran_before: bool = False
 
 
 def target(
@@ -250,11 +252,11 @@ def _go_back(
     held = [a for a in ours if not _differing(agreed, a, phase)]
     offered = [p for p in theirs if not _differing(agreed, p, phase)]
     if held and not offered:
-        return Target(_merge(held[0], agreed), ActionOn.PEER)
+        return Target(_merge(held[0], agreed), ActionOn.PEER, ran_before=True)
     if offered and not held:
         wanted = _merge(offered[0], agreed)
         if supports(kind, wanted, phase) and any(_no_weaker(wanted, a, phase) for a in ours):
-            return Target(wanted, ActionOn.AZURE)
+            return Target(wanted, ActionOn.AZURE, ran_before=True)
     return None
 
 

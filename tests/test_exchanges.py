@@ -171,7 +171,10 @@ def test_phase_1_a_group_that_is_asked_for_again_and_again(facts: str) -> None:
     log.attempts(AGAIN, facts)
     row = log.outage()
     assert verdict(row) == ("IkePolicyMismatch", "Medium")
-    assert "group" in row["Explanation"]
+    assert "ended at the Diffie-Hellman group" in row["Explanation"]
+    assert ("because the peer has not initiated" in row["Explanation"]) is facts.startswith("A_INIT")
+    assert row["ErrorCode"] is None  # no line has one
+    assert row["Hypotheses"] == []
 
 
 @pytest.mark.parametrize("code", [13822, 13864, 13865])
@@ -191,6 +194,8 @@ def test_phase_1_one_direction_only_is_a_connection_that_the_peer_does_not_have(
     assert row["Mismatch"] == []
     assert "no connection for this Azure address" in row["Hypotheses"][0]["Cause"]
     assert row["ActionOn"] == "Peer"
+    assert "see that a connection exists for" in row["Fix"]
+    assert "All of it is weak" not in row["Fix"]
 
 
 @pytest.mark.parametrize(("hours", "local"), [(1, AZURE), (0, AZURE_2)])

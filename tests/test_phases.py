@@ -52,6 +52,8 @@ def test_a_refusal_without_any_other_line_tells_no_phase(facts: str) -> None:
     assert "do not show which phase" in row["Explanation"]
     assert "phase 2" in hypotheses(row)
     assert row["FailedStep"] is None
+    assert "phase 1 (IKE) policies" not in row["Summary"]
+    assert "compare phase 2 and PFS, too" in row["Fix"]
 
 
 def test_another_session_may_tell_the_phase() -> None:

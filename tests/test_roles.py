@@ -101,6 +101,43 @@ def test_a_code_of_azures_own_configuration_is_azures_to_mend() -> None:
     assert "configuration of this connection" in hypotheses(row)
 
 
+@pytest.mark.parametrize(
+    ("code", "azure", "peer"),
+    [
+        (13869, "nothing to change", "set its local ID"),
+        (13834, "nothing to change", "set its local ID"),
+        (13889, "authentication type", "same authentication method"),
+        (13861, "save it again", "nothing to change"),
+        (13809, "Resource health", "nothing to change"),
+    ],
+)
+def test_a_code_that_names_the_fault_names_what_to_do(code: int, azure: str, peer: str) -> None:
+    log = ByHand()
+    log.call()
+    log.attempts(AGAIN, f"{CALLED}; AUTH_IN; CLOSE {code}")
+    fix = {line.partition(" ")[0]: line for line in log.outage()["Fix"].splitlines()}
+    assert azure in fix["Azure:"]
+    assert peer in fix["Peer:"]
+
+
+def test_nobody_is_asked_to_speak_next_where_something_was_refused() -> None:
+    log = ByHand()
+    log.call()
+    log.attempts(AGAIN, f"{CALLED}; AUTH_IN; CLOSE 13869")
+    row = log.outage()
+    assert "IKE_AUTH was requested, then it was refused" in row["Explanation"]
+    assert row["ActionOn"] == "Unknown"
+    assert "who is silent" not in row["MissingEvidence"]
+
+
+def test_a_gateway_that_cannot_go_on_is_azures_to_look_at() -> None:
+    log = ByHand()
+    log.attempts(AGAIN, f"{ASKED}; AUTH_OUT; CLOSE 13809")
+    row = log.outage()
+    assert row["ActionOn"] == "Azure"
+    assert "overloaded, starting" in hypotheses(row)
+
+
 @pytest.mark.parametrize("code", of_role(Role.FAILS_ALONE))
 @pytest.mark.parametrize("apart", [1, 59])
 def test_a_code_that_fails_alone_does_not_beside_a_success(code: int, apart: int) -> None:

@@ -75,6 +75,7 @@ def test_the_side_to_change_in_phase_1(azure: str, peer: str, before: str, side:
 def test_back_to_what_it_last_ran_with_is_said_to_be_that() -> None:
     row = phase_1(STRONG, OTHER, before=STRONG)
     assert "what the tunnel last ran with" in row["Fix"]
+    assert f"Until then it ran with {STRONG}, which Azure still offers and the peer does not." in row["Explanation"]
     assert row["ChangedSince"] == [] or row["ChangedSince"][0]["Side"] == "Peer"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from ikestream.finding import Advisory, Confidence, FailedStep, Finding
+from ikestream.negotiation import UNABLE
 from ikestream.offers import Agreed, Phase
 from ikestream.remedy import advisories, azure, inventory, peer, policy, selectors
 from ikestream.remedy.names import Words
@@ -346,14 +347,44 @@ def _bgp(_finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     )
 
 
+_NAMED: tuple[tuple[frozenset[int], str, str], ...] = (
+    (
+        frozenset({13834, 13869}),
+        "nothing to change: it knows the peer by the address that the {site} holds.",
+        "set its local ID to the address that the {site} holds, and its remote ID to the gateway's public IP address.",
+    ),
+    (
+        frozenset({13889}),
+        "read the authentication type of the connection: pre-shared key or certificate.",
+        "set phase 1 of this tunnel to the same authentication method.",
+    ),
+    (
+        frozenset({13861}),
+        "read the IPsec / IKE policy of the connection and save it again; if that does not help, ask Azure support.",
+        "nothing to change.",
+    ),
+    (
+        UNABLE,
+        "look at Resource health and the metrics of the gateway. If other tunnels suffer too, ask Azure support with these lines.",
+        "nothing to change: Azure's gateway could not go on.",
+    ),
+)
+"""(codes, what to do in Azure, what at the peer): faults that a code names and no cause of the list covers."""
+
+
 def _unclassified(finding: Finding, words: Words, _agreed: Agreed) -> Plan:
     tried = finding.failed_step is not FailedStep.ESTABLISHED
+    named = next((does for codes, *does in _NAMED if finding.code in codes), None)
     steps = Steps(
         check=f"read the peer's log {'at the time and SPI of the attempts given here' if tried else 'at the minute it went down'},"
         " and compare the settings of both ends.",
-        azure="nothing to change yet: what the log shows does not name the reason. Resetting the connection is harmless while"
+        azure=named[0].format(site=words.site)
+        if named
+        else "nothing to change yet: what the log shows does not name the reason. Resetting the connection is harmless while"
         " it is down.",
-        peer="restart only this tunnel, so that the peer's own attempt is in the log too.",
+        peer=named[1].format(site=words.site)
+        if named
+        else "restart only this tunnel, so that the peer's own attempt is in the log too.",
     )
     commands = (
         *azure.check_connection(words),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ikestream.events import Proposal
-from ikestream.finding import ActionOn, Finding, OffersSource, Parameter
+from ikestream.finding import ActionOn, Confidence, Finding, OffersSource, Parameter
 from ikestream.offers import (
     Agreed,
     Phase,
@@ -62,7 +62,8 @@ def cure_policy(policy: Policy) -> Plan:
     """The steps and commands for a mismatch of phase 1 or of IPsec encryption and integrity."""
     chosen = policy.chosen
     if chosen is None:
-        return _ask(policy)
+        # Low without the peer's offers: the algorithms are known not to be the reason.
+        return _agree(policy) if policy.finding.confidence is Confidence.LOW else _ask(policy)
     # What both offer may be weak, but another choice of it mends nothing that the log does not print.
     offers = policy.finding
     if (
@@ -149,7 +150,7 @@ def _change_peer(policy: Policy, chosen: Target) -> Plan:
     azure_does = (
         f"after the peer is ready, {setting}{stopgap}"
         if both
-        else "nothing to change. Do not add weaker values here to meet the peer."
+        else "nothing to change." + ("" if chosen.ran_before else " Do not add weaker values here to meet the peer.")
     )
     steps = Steps(
         check="read what the peer is set to offer, and the IPsec / IKE policy of the connection.",
@@ -172,7 +173,11 @@ def _agree(policy: Policy) -> Plan:
     words = policy.words
     addresses = " and ".join(words.azure_ips) or "each public IP address of the gateway"
     steps = Steps(
-        check="the printed algorithms of both sides already have a combination in common. Read "
+        check=(
+            "the printed algorithms of both sides already have a combination in common. Read "
+            if policy.finding.peer_offers
+            else "the algorithms are not the reason, for the peer's own attempts agree on them. Read "
+        )
         + ("the IKE version of the connection and " if policy.phase is Phase.IKE else "")
         + "the peer's own log at the time and SPI of the attempt.",
         azure="nothing to change.",
@@ -197,6 +202,7 @@ def _ask(policy: Policy) -> Plan:
         " logged, and this verdict names the parameter.",
         azure="nothing to change yet." + (f" Today it accepts {accepts}{assumed}." if accepts else ""),
         peer=f"compare that with phase {int(phase)} of {words.peer}."
+        + (" The lines do not show the phase: compare phase 2 and PFS, too." if not policy.finding.failed_step else "")
         + (
             f" One that fits and is strong: {_joined(own)}."
             if own
@@ -216,19 +222,14 @@ def _ask(policy: Policy) -> Plan:
 _LAST_GOOD = "That is what the tunnel last ran with, and this side has changed since."
 
 
-def _goes_back(policy: Policy, chosen: Target) -> bool:
-    before = policy.agreed.ike if policy.phase is Phase.IKE else policy.agreed.ipsec
-    return before is not None and not compare((before,), (chosen.proposal,), policy.phase).mismatch
-
-
 def _whence(policy: Policy, chosen: Target) -> str:
-    if _goes_back(policy, chosen):
+    if chosen.ran_before:
         return _LAST_GOOD
     return f"That is the strongest that {policy.words.peer} offers and Azure supports."
 
 
 def _why(policy: Policy, chosen: Target) -> str:
-    if _goes_back(policy, chosen):
+    if chosen.ran_before:
         return _LAST_GOOD
     offered = [p for p in policy.finding.peer_offers if strongest((p,), policy.phase)]
     if not offered:

@@ -25,7 +25,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.negotiation import POLICY_CODES, Initiator, Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
 from ikestream.rules.configured import contradicts, no_connection
-from ikestream.rules.offered import Offers, change_after, collect_ike_offers, last_agreed, tell_far
+from ikestream.rules.offered import Offers, change_after, collect_ike_offers, last_agreed, tell_before, tell_far
 from ikestream.rules.signature import (
     DH_CODES,
     POLICY_MATCH,
@@ -92,6 +92,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
     told += tell_far(situation, offers)
     kind = gateway_kind(situation.gateway.key)
     cure = target(offers.azure, offers.peer, Phase.IKE, kind, last_agreed(situation.last_good).ike)
+    if cure is not None and cure.ran_before:
+        told += tell_before(cure)
     confidence = Confidence.HIGH if offers.surely else Confidence.MEDIUM
     if change_after(situation, offers.sessions) is not None:
         told += " The configuration was written after one of these offers was logged, so it may be out of date."
@@ -131,7 +133,7 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, 
     )
     hypotheses = [no_connection(situation.configured, Confidence.MEDIUM)] if by_peer else []
     hypotheses += [custom] if unsure else []
-    hypotheses += [unprinted] if unsure else [unprinted, changed]
+    hypotheses += [unprinted, changed] if offers.peer and not unsure else [unprinted]
     hypotheses += _other_method(situation)
     if one_way:
         told = (
@@ -188,13 +190,13 @@ def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -
     ended, what = "was refused as a policy mismatch", "the parameter"
     if any(map(refuses_group, refused)):
         ended, what = "ended at the Diffie-Hellman group", "the group that it wants"
-    told = (
-        f"Phase 1 {ended}. What the peer offers is not in this log, because the peer has not initiated, so {what} cannot be named"
-        " yet."
-    )
+    called = any(n.initiator is Initiator.PEER for n in refused)
+    why = "the line that lists it is missing" if called else "because the peer has not initiated"
+    told = f"Phase 1 {ended}. What the peer offers is not in this log, {why}, so {what} cannot be named yet."
     missing = (
-        "The peer's offer. Make the peer initiate once (restart only this tunnel there): its proposals then appear in the log"
-        " and this verdict names the parameter."
+        "The peer's offer. Make the peer initiate once"
+        + (" more" if called else "")
+        + " (restart only this tunnel there): its proposals then appear in the log and this verdict names the parameter."
     )
     if situation.far is not None and offers.far is not None:
         told = (
@@ -211,7 +213,10 @@ def _unknown(situation: Situation, refused: list[Negotiation], offers: Offers) -
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         offers_source=offers.source,
-        hypotheses=(no_connection(situation.configured, Confidence.LOW), *_other_method(situation)),
+        hypotheses=(
+            *(() if called or not _says_no(refused) else (no_connection(situation.configured, Confidence.LOW),)),
+            *_other_method(situation),
+        ),
         missing_evidence=missing,
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),
@@ -244,8 +249,14 @@ _PHASE_TWO = Hypothesis(
 )
 
 
-def _code(refused: list[Negotiation]) -> int:
-    return next((c for n in refused for c in n.codes if c in DH_CODES or c in POLICY_CODES), POLICY_MATCH)
+def _says_no(refused: list[Negotiation]) -> bool:
+    """Whether it was a proposal that was refused, and not the group alone."""
+    return any(n.refused_policy for n in refused)
+
+
+def _code(refused: list[Negotiation]) -> int | None:
+    told = next((c for n in refused for c in n.codes if c in DH_CODES or c in POLICY_CODES), None)
+    return POLICY_MATCH if told is None and _says_no(refused) else told
 
 
 def _by_reason(mark: IkeEvent) -> Finding:

@@ -15,7 +15,7 @@ from ikestream.events import Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
 from ikestream.negotiation import Negotiation
 from ikestream.offers import Comparison, Phase, compare, gateway_kind, target
-from ikestream.rules.offered import Offers, change_after, collect_offers, last_agreed, tell_far
+from ikestream.rules.offered import Offers, change_after, collect_offers, last_agreed, tell_before, tell_far
 from ikestream.rules.signature import (
     POLICY_MATCH,
     collides_around,
@@ -74,6 +74,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
         told += " The configuration was written after one of these offers was logged, so it may be out of date."
     kind = gateway_kind(situation.gateway.key)
     cure = target(offers.azure, offers.peer, Phase.IPSEC, kind, last_agreed(situation.last_good).ipsec)
+    if cure is not None and cure.ran_before:
+        told += tell_before(cure)
     return Finding(
         cause=Cause.IPSEC_POLICY_MISMATCH,
         confidence=Confidence.HIGH if stale is None and offers.surely else Confidence.MEDIUM,

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind, Proposal, Selector
 from ikestream.far_end import FarEnd
-from ikestream.finding import Mismatch, OffersSource, Parameter
+from ikestream.finding import ActionOn, Mismatch, OffersSource, Parameter
 from ikestream.inventory import Version
 from ikestream.negotiation import Initiator, Negotiation, remembered
-from ikestream.offers import Agreed, Phase, Role, default_offers, is_default
+from ikestream.offers import Agreed, Phase, Role, Target, default_offers, is_default
 from ikestream.rules.configured import assumed, outdates
 from ikestream.rules.configured import selectors as configured_selectors
 from ikestream.selectors import compare_selectors, ranges
@@ -181,6 +181,14 @@ def tell_far(situation: Situation, offers: Offers) -> str:
         OffersSource.ASSUMED_DEFAULT: "the documented default of its type, which is assumed",
     }[offers.far]
     return f" The peer is gateway {situation.far.name} of this stream; what it accepts is known from {how}."
+
+
+def tell_before(cure: Target) -> str:
+    """Say what the tunnel last ran with, and which side no longer offers it."""
+    p = cure.proposal
+    ran = "/".join(v for v in (p.encryption, p.integrity, p.group) if v)
+    stays, moved = ("the peer", "Azure") if cure.side_to_change is ActionOn.AZURE else ("Azure", "the peer")
+    return f" Until then it ran with {ran}, which {stays} still offers and {moved} does not."
 
 
 def without_group(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:

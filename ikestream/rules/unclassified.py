@@ -15,7 +15,7 @@ from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import Kind, Proposal
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis, OffersSource
-from ikestream.negotiation import Initiator
+from ikestream.negotiation import UNABLE, Initiator
 from ikestream.rules.configured import protocol
 from ikestream.rules.signature import next_to_act, prove, reached, refuses_identity, stopped_after
 
@@ -44,9 +44,8 @@ def judge(situation: Situation) -> Finding | None:
     newest = situation.newest[0] if situation.newest else None
     azure, peer = _offers(situation)
     if newest is not None:
-        missing = (
-            "The peer's log at the time and SPI given here; a packet capture on the connection shows who is silent."
-        )
+        missing = "The peer's log at the time and SPI given here"
+        missing += "." if newest.refusal else "; a packet capture on the connection shows who is silent."
     else:
         missing = "No IKE attempt is in this log. Switch on IKEDiagnosticLog on this gateway: it shows why the tunnel does not come back."
     return Finding(
@@ -82,7 +81,7 @@ NO_POLICY = frozenset({13825, 13850, 13883})
 
 
 def _turn(situation: Situation) -> ActionOn:
-    if any(INVALID_POLICY in n.codes for n in situation.newest):
+    if any({INVALID_POLICY, *UNABLE} & set(n.codes) for n in situation.newest):
         return ActionOn.AZURE
     return next_to_act(situation.newest[0]) if situation.newest else ActionOn.UNKNOWN
 
@@ -99,6 +98,8 @@ def _hypotheses(situation: Situation) -> tuple[Hypothesis, ...]:
     found: list[Hypothesis] = []
     if any(INVALID_POLICY in n.codes for n in situation.newest):
         found.append(_OWN_POLICY)
+    if any(UNABLE & set(n.codes) for n in situation.newest):
+        found.append(_BUSY)
     if any(METHOD in n.codes for n in situation.newest):
         found.append(_OTHER_METHOD)
     if any(IDENTITY & set(n.codes) or refuses_identity(n) for n in situation.newest):
@@ -113,6 +114,11 @@ _OWN_POLICY = Hypothesis(
     "The configuration of this connection in Azure is not valid",
     Confidence.MEDIUM,
     "Read the IPsec / IKE policy of the connection and save it again; if it stays, ask Azure support with these lines.",
+)
+_BUSY = Hypothesis(
+    "The gateway itself could not go on: it is overloaded, starting, or its platform has a fault",
+    Confidence.MEDIUM,
+    "Look in the portal at Resource health and at the metrics of the gateway for this minute, and whether other tunnels suffer.",
 )
 _OTHER_METHOD = Hypothesis(
     "One end authenticates with a pre-shared key, the other with a certificate",
