@@ -470,6 +470,40 @@ def test_the_monitor_is_monitored_app_by_app(rule: str, rows: list[dict[str, Any
     assert rules()[rule].dimensions == ("AppName",)
 
 
+def busy(app: str, hours: float, *, pause: int = 0, until: str = "2026-03-02T09:30:00Z") -> list[dict[str, Any]]:
+    """Rows of batches with records, one every ten minutes for so long; `pause` minutes without in the middle."""
+    end = datetime.fromisoformat(until)
+    times = [end - timedelta(minutes=n) for n in range(0, int(hours * 60), 10)]
+    middle = end - timedelta(hours=hours / 2)
+    return [
+        BATCH | {"AppName": app, "TimeGenerated": at.isoformat()}
+        for at in times
+        if not timedelta() < middle - at < timedelta(minutes=pause)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (busy("west", 30), ["west"]),
+        (busy("west", 30, until="2026-03-02T09:32:00Z"), []),  # not for half an hour yet
+        ([*busy("west", 30), *busy("north", 30, until="2026-03-02T10:00:00Z")], ["west"]),
+        (busy("west", 30, pause=40), []),  # it is quiet at times
+        (busy("west", 20), []),  # who knows
+        ([*busy("west", 30), BATCH | {"Records": 0}], ["west"]),
+        ([*busy("west", 30), BATCH], []),
+        ([], []),
+    ],
+)
+def test_a_hub_that_nothing_comes_through_is_told_where_something_always_came(
+    rows: list[dict[str, Any]], told: list[str]
+) -> None:
+    workspace = kql.Workspace(TABLES)
+    workspace.ingest(HEALTH, rows)
+    answer = workspace.query(rules()["sent-nothing"].query, now=clock(2026, 3, 2, 10, 1))
+    assert [row["AppName"] for row in answer] == told
+
+
 def test_a_second_app_that_falls_silent_raises_an_alert_of_its_own() -> None:
     workspace = kql.Workspace(TABLES)
     minutes = [datetime.fromisoformat("2026-03-02T10:00:00Z") + timedelta(minutes=n) for n in range(300)]

@@ -42,6 +42,16 @@ var rules = [
     window: 'PT15M'
   }
   {
+    name: 'sent-nothing'
+    title: 'ikestream is sent nothing'
+    description: 'For 30 minutes no gateway has sent a record, where something came every quarter of an hour: look at the hub and at the diagnostic settings.'
+    severity: 2
+    query: loadTextContent('../queries/alerts/sent-nothing.kql')
+    per: 'app'
+    frequency: 'PT5M'
+    window: 'P2D'
+  }
+  {
     name: 'put-aside'
     title: 'ikestream has put events aside'
     description: 'Bodies or rows went to the dead-letter hub, or a gateway is parked because its facts cannot be stored.'
