@@ -64,7 +64,7 @@ def _all() -> Iterator[Rehearsal]:
     yield Rehearsal(Cause.BGP_PEER_DOWN, faults.bgp_down, after=225, back=Back.BGP)
     yield Rehearsal(Cause.UNCLASSIFIED, rehearsals.ends_without_a_reason, after=75)
     yield Rehearsal(Advisory.REDUNDANCY_LOST, rehearsals.one_leg_goes_down, after=315)
-    yield Rehearsal(Advisory.FLAPPING, advisories.flapping, back=Back.NOTHING)
+    yield Rehearsal(Advisory.FLAPPING, advisories.flapping, after=135, back=Back.NOTHING)
     yield Rehearsal(Advisory.WEAK_CRYPTOGRAPHY, rehearsals.old_group_agreed, after=75, back=Back.NOTHING)
     yield Rehearsal(Advisory.CHILD_SA_FAILING, rehearsals.renewals_unanswered, after=195, back=Back.NOTHING)
     # A stranger is told of once what came late about it must have arrived.
