@@ -95,7 +95,8 @@ def episodes(
     instants at which time alone may change them.
 
     Down again before the stability time has passed continues the same outage. One definite refusal opens an
-    outage when nothing else follows within the hold; a negotiation still under way is waited for.
+    outage when nothing else follows within the hold (facts 3.4 asks for two: of a peer that calls once and gives up nobody
+    would hear); a negotiation still under way is waited for.
     """
     deadlines: set[int] = set()
     chains: list[list[Interval]] = []

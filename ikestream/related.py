@@ -3,6 +3,9 @@
 An id is minted at telling, so what is related is looked up at telling, too, in what was told about the others. Law 2
 compares these ids by what they stand for. What was told once and is since forgotten, past the floor, stays named:
 else the last revision would depend on when it was told.
+
+Of two gateways that are each other's peer both tell, although facts 3.7 would page once: which of the two told first is not
+to be had from a table over two days, and a message more is better than one that ends while the tunnel is down.
 """
 
 from __future__ import annotations

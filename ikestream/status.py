@@ -2,6 +2,9 @@
 
 Up is positive evidence only; silence is neither up nor down. A close is no failure by itself. All of it is
 a pure function of the facts and of `now`, the instant up to which everything has been read.
+
+A BGP session that comes up (facts 3.3) is not taken for a tunnel that is: its address is one inside the peer's network, which
+another tunnel of the site may lead to just as well, and believed up what is down would hide an outage.
 """
 
 from __future__ import annotations

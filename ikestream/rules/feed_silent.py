@@ -6,7 +6,8 @@ logged at all is not established, hence the low confidence, and a gateway that w
 that time. A saved log simply ends: only a running monitor concludes this.
 
 A gateway that calls a peer in vain writes lines every few seconds, and does not stop by itself: if it falls silent in the
-middle of that, without a tunnel that came up and without a change in Azure, twenty minutes are enough.
+middle of that, without a tunnel that came up and without a change in Azure, twenty minutes are enough. That all gateways
+fall silent at once is the hub's fault, or the settings', and an alert of its own (`sent-nothing.kql`).
 """
 
 from __future__ import annotations

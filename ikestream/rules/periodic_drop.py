@@ -23,7 +23,7 @@ AGREES = 0.05
 SHORTEST = 30 * MINUTE
 """Nothing renews more often; drops that come faster are `Flapping`."""
 LONG = 10 * SECOND
-"""A drop longer than this is more than the gap of a rekey."""
+"""A drop longer than this is more than the gap of a rekey; one of the run is enough, since it may be the next one again."""
 
 LIFETIMES = (
     (28_800, "the IKE (phase 1) lifetime of Azure's gateways"),

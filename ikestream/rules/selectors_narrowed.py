@@ -3,7 +3,8 @@
 A responder may agree to a part of what was proposed (RFC 7296 2.9), so nothing is refused and nothing looks broken:
 the hosts in the missing prefixes are simply not reached. Compared are agreements of one leg with the same initiator,
 since each negotiation shows the wishes of its initiator. Several child SAs with different pairs of prefixes are no
-loss: less is only what lies within the agreement before it.
+loss: less is only what lies within the agreement before it. Azure's configured prefixes (facts 2.22) are those that it asks
+for when it calls; a peer that calls asks for one pair at a time, which is no less than it wants.
 """
 
 from __future__ import annotations
