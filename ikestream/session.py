@@ -1,7 +1,8 @@
 """IkeEvents of one SESSION_ID -> negotiations: which records are one attempt.
 
 A session is one SESSION_ID; a negotiation is the part of a session whose records lie closer together than
-`times.NEGOTIATION_GAP`. A record's identity is (event time, instance, message), so that learning it again changes
+`times.NEGOTIATION_GAP`. Where a session lives as long as its IKE SA, what asks again after a refusal is the next
+negotiation, however soon it comes. A record's identity is (event time, instance, message), so that learning it again changes
 nothing.
 """
 
@@ -11,14 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ikestream.events import Category, IkeEvent
-from ikestream.negotiation import RANK, Negotiation
+from ikestream.events import Category, IkeEvent, Kind
+from ikestream.negotiation import RANK, REFUSALS, SAME_MOMENT, Negotiation
 from ikestream.times import MINUTE, NEGOTIATION_GAP
 
 EventKey: TypeAlias = tuple[int, str, str]
 """(event time ms, instance, message): one record, however often and in whatever format it arrives."""
 
 MAX_EVENTS_PER_SESSION = 1024
+LATEST = 1 << 62
 SESSIONLESS = "local:"
 """Lines without SESSION_ID (Network Watcher's IkeLogs.txt) share one session per local address, under this prefix."""
 
@@ -86,14 +88,41 @@ def _thin_out(events: dict[EventKey, IkeEvent]) -> dict[EventKey, IkeEvent]:
     return {key: events[key] for pair in facts.values() for key in pair}
 
 
+_ASKS = frozenset(
+    {
+        Kind.SA_INIT_SENT,
+        Kind.SA_INIT_RECEIVED,
+        Kind.IKE_SENT,
+        Kind.IKE_RECEIVED,
+        Kind.ESP_SENT,
+        Kind.ESP_RECEIVED,
+        Kind.TS_PROPOSED,
+        Kind.TS_REQUESTED,
+    }
+)
+"""What an exchange begins with."""
+_NOTIFIES = frozenset({Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED})
+
+
 def _split_by_gap(ordered: list[IkeEvent]) -> list[list[IkeEvent]]:
     groups: list[list[IkeEvent]] = []
-    last = 0
+    last, refused, cleaned = 0, LATEST, LATEST
     for event in ordered:
-        if not groups or (event.at or 0) - last > NEGOTIATION_GAP:
+        at = event.at or 0
+        if (
+            not groups
+            or at - last > NEGOTIATION_GAP
+            or (event.kind in _ASKS and at - refused > SAME_MOMENT)
+            or (event.kind is Kind.CLEANUP_QM and at - cleaned > SAME_MOMENT)
+        ):
             groups.append([])
+            refused = cleaned = LATEST
         groups[-1].append(event)
-        last = event.at or 0
+        last = at
+        if event.kind is Kind.CLEANUP_QM:
+            refused = cleaned = at
+        elif event.kind in _NOTIFIES and event.name in REFUSALS:
+            refused = at
     return groups
 
 

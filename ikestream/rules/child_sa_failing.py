@@ -52,8 +52,8 @@ def _advice(outlook: Outlook, streak: Streak, down: int | None) -> Advice:
             explanation=told,
             action_on=ActionOn.BOTH if named else ActionOn.PEER,
             failed_step=FailedStep.CHILD_SA,
-            hypotheses=_HYPOTHESES,
-            missing_evidence="The PFS group and the selectors: the settings of both ends show them, not this log.",
+            hypotheses=_hypotheses(streak.reasons),
+            missing_evidence=_missing(streak.reasons),
             severity=Severity.ERROR if _is_only_child(outlook, streak) else Severity.WARNING,
             code=streak.code,
             evidence=(*streak.lines, *streak.latest),
@@ -86,20 +86,34 @@ def _is_only_child(outlook: Outlook, streak: Streak) -> bool:
     )
 
 
-_HYPOTHESES = (
-    Hypothesis(
-        "The PFS groups differ, which shows only when a child is renewed",
-        Confidence.MEDIUM,
-        "Compare the PFS group of the connection's policy with the peer's phase 2 settings.",
-    ),
-    Hypothesis(
-        "The peer wants a pair of prefixes that Azure does not have, or the other way round",
-        Confidence.MEDIUM,
-        "Compare the peer's selectors with the address space and the local network gateway.",
-    ),
-    Hypothesis(
-        "The peer has lost its IKE SA and drops what it does not know",
-        Confidence.LOW,
-        "See at the peer whether its IKE SA with Azure is older than this failure, younger, or gone.",
-    ),
+_GROUP = Hypothesis(
+    "The PFS groups differ, which shows only when a child is renewed",
+    Confidence.MEDIUM,
+    "Compare the PFS group of the connection's policy with the peer's phase 2 settings.",
 )
+_PREFIXES = Hypothesis(
+    "The peer wants a pair of prefixes that Azure does not have, or the other way round",
+    Confidence.MEDIUM,
+    "Compare the peer's selectors with the address space and the local network gateway.",
+)
+_LOST = Hypothesis(
+    "The peer has lost its IKE SA and drops what it does not know",
+    Confidence.LOW,
+    "See at the peer whether its IKE SA with Azure is older than this failure, younger, or gone.",
+)
+
+
+def _hypotheses(reasons: frozenset[Reason]) -> tuple[Hypothesis, ...]:
+    """What it may be, by the reasons given: refused selectors are no PFS group, and a refusal is an answer."""
+    if not reasons <= NAMED:
+        return _GROUP, _PREFIXES, _LOST
+    return (
+        *([_GROUP] if reasons & {Reason.GROUP, Reason.POLICY} else []),
+        *([_PREFIXES] if Reason.SELECTORS in reasons else []),
+    )
+
+
+def _missing(reasons: frozenset[Reason]) -> str:
+    if reasons == {Reason.SELECTORS}:
+        return "The prefixes of the other end: its settings show them, not this log."
+    return "The PFS group and the selectors: the settings of both ends show them, not this log."
