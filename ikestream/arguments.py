@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import re
 from datetime import UTC, datetime
+from typing import NoReturn
 
 from rich.text import Text
 
@@ -24,6 +25,21 @@ class Help(argparse.RawDescriptionHelpFormatter):
         prose, head, examples = text.partition("examples:\n")
         filled = argparse.HelpFormatter._fill_text(self, prose, width, indent) if prose.strip() else ""
         return "\n\n".join(filter(None, (filled, super()._fill_text(head + examples, width, indent) if head else "")))
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where to read on, instead of ten lines of usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2."""
+        self.exit(2, f"{self.prog}: {message}; {self.prog.replace('ikestream', 'python -m ikestream', 1)} --help\n")
+
+
+def seconds(text: str) -> int:
+    """Return a number of seconds, 0 or more."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return int(text)
 
 
 def add_inventory(command: argparse.ArgumentParser) -> None:

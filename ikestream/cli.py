@@ -14,7 +14,7 @@ import orjson
 from rich.text import Text
 
 from ikestream import __version__, drill, formats, redrive, report, watch
-from ikestream.arguments import Help, add_inventory, address, instant, read_inventory
+from ikestream.arguments import Help, Parser, add_inventory, address, instant, read_inventory
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
 from ikestream.remedy import note_of
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return what the command line takes."""
-    whole = argparse.ArgumentParser(
+    whole = Parser(
         prog="ikestream",
         description="Diagnoses IPsec tunnels of Azure VPN gateways from their IKE diagnostic logs.",
         epilog=_MAIN_EXAMPLES,

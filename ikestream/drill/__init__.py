@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ikestream.arguments import Help
+from ikestream.arguments import Help, seconds
 from ikestream.drill import arrival
 from ikestream.drill.scenarios import NOT_REHEARSED, REHEARSALS, Back, Rehearsal, gateway_name, script
 from ikestream.events import Record
@@ -60,7 +60,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--output", metavar="FILE", help="write the hub bodies, one per line, instead of sending them")
     parser.add_argument(
         "--duration",
-        type=int,
+        type=seconds,
         metavar="SECONDS",
         help=f"until it comes back (default: {DURATION} after it should be told)",
     )
@@ -72,7 +72,11 @@ def add_command(commands: Any) -> None:
     )
     waiting.add_argument("--workspace", default="", metavar="ID", help="the workspace's id, a GUID")
     waiting.add_argument(
-        "--patience", type=int, default=PATIENCE, metavar="SECONDS", help=f"to wait for each row (default: {PATIENCE})"
+        "--patience",
+        type=seconds,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"to wait for each row (default: {PATIENCE})",
     )
     waiting.add_argument(
         "--log-endpoint",
