@@ -121,6 +121,11 @@ def test_key_hypotheses_and_what_is_never_said() -> None:
     assert "by telephone, never by log" in row["Hypotheses"][1]["Check"]
     assert row["ActionOn"] == "Both"
     assert "SPI" in row["MissingEvidence"]
+    assert "Most likely the pre-shared keys" in row["Explanation"]
+    log = ByHand()
+    log.call()
+    log.attempts(AGAIN, f"{CALLED}; AUTH_IN; {KEY_OUT}")
+    assert "Most likely" not in log.outage()["Explanation"]
 
 
 # --- 2.2 CertificateAuthenticationFailed --------------------------------------------------------------------------
@@ -331,6 +336,16 @@ def test_selectors_missing_and_too_wide_on_each_side() -> None:
     row = log.outage()
     assert "the peer lacks 10.1.128.0/17 behind Azure" in row["Explanation"]
     assert "10.3.0.0/16 behind the peer, which Azure does not have" in row["Explanation"]
+
+
+@pytest.mark.parametrize(("ends", "known"), [(REFUSED_TS, True), ("EVENT SA_NEGOTIATION_FAILED; CLOSE 13805", False)])
+def test_selectors_travel_with_auth_so_a_timeout_does_not_prove_it(ends: str, known: bool) -> None:
+    log = ByHand()
+    log.attempts(AGAIN, f"{ASKED}; AUTH_OUT; TS_PROP {ANY}; {ends}")
+    row = log.outage()
+    assert row["Cause"] == "TrafficSelectorMismatch"
+    assert ("authentication went well" in row["Explanation"]) is known
+    assert ("UDP 4500" in hypotheses(row)) is not known
 
 
 def test_selectors_that_are_narrowed_are_a_success() -> None:

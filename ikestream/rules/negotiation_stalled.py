@@ -43,7 +43,8 @@ def judge(situation: Situation) -> Finding | None:
     deaf = newest.initiator is Initiator.PEER and any(
         n.initiator is Initiator.AZURE and n.depth == 0 and timed_out(n) for n in situation.newest
     )
-    told = f"The attempts stop half-way without an error. {stopped_after(newest)}."
+    how = stopped_after(newest)
+    told = f"The attempts stop half-way without an error. {how[0].upper()}{how[1:]}."
     if deaf:
         told += " Azure's own attempts get no answer either: what Azure sends does not reach the peer."
     hypotheses = _hypotheses(situation, newest, deaf=deaf)

@@ -44,7 +44,8 @@ def judge(situation: Situation) -> Finding | None:
     if attempts < 2 and lasted < situation.times.stall and not any(map(closed_by_time, knocks)):
         return None
     waits = _waits_for_peer(situation)
-    told = f"Azure sent {attempts} attempt{'s' if attempts > 1 else ''} to this address and nothing came back, not even a refusal."
+    often = f"{attempts} times" if attempts > 1 else "once"
+    told = f"Azure called this address {often} and nothing came back, not even a refusal."
     if waits:
         told += (
             " Before, the peer always began, from behind NAT; such a device must initiate itself, so Azure waits for it to"

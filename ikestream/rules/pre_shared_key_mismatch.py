@@ -81,7 +81,9 @@ def judge(situation: Situation) -> Finding | None:
         told = "Phase 1 was agreed, then the peer refused Azure's authentication"
     if told_there and situation.far is not None:
         told += f". The peer is gateway {situation.far.name} of this stream, and its own log says that it could not verify it"
-    told += ". The pre-shared keys on the two sides differ; the log cannot show which one is wrong."
+    # That the key is what the peer refused is Microsoft's reading, and the usual one.
+    told += ". The" if proven else ". Most likely the"
+    told += " pre-shared keys on the two sides differ; the log cannot show which one is wrong."
     if changed:
         told += " Azure says that the key of this connection was changed."
     elif worked_before:

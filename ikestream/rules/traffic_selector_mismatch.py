@@ -79,7 +79,7 @@ _UNACCEPTABLE = frozenset({"TS_UNACCEPTABLE", "SINGLE_PAIR_REQUIRED"})
 
 _HYPOTHESES = (
     Hypothesis(
-        "The peer dropped the message for another reason, or it was lost on the way",
+        "The peer dropped the message for another reason, or it was lost on the way (UDP 4500, fragments)",
         Confidence.LOW,
         "Read the peer's log at the time and SPI of this attempt: 'TS unacceptable' or 'proxy ID mismatch' settles it.",
     ),
@@ -111,14 +111,14 @@ def _is_any(selector: Selector) -> bool:
 def _explain(ended: list[Negotiation], selectors: Selectors, *, said: bool, stale: IkeEvent | None) -> str:
     by_azure = any(SELECTOR_NOTIFIES & n.sent_notifies for n in ended)
     by_peer = any(SELECTOR_NOTIFIES & n.received_notifies for n in ended)
-    told = "Phase 1 and the authentication went well, then "
-    if said and by_azure is by_peer:
-        told += "the traffic selectors were refused"
-    elif said:
-        told += f"{'Azure' if by_azure else 'the peer'} refused the traffic selectors"
-    else:
-        told += "the negotiation ended right after the traffic selectors, as it does when the peer takes only its own"
-    told += "."
+    if said:
+        who = "were refused" if by_azure is by_peer else f"were refused by {'Azure' if by_azure else 'the peer'}"
+        told = f"Phase 1 and the authentication went well, then the traffic selectors {who}."
+    else:  # they travel with IKE_AUTH: that it was accepted is not known
+        told = (
+            "Phase 1 was agreed, then the negotiation ended right after the traffic selectors, as it does when the peer takes only"
+            " its own."
+        )
     if (selectors.known or selectors.configured) and (found := selectors.differences()):
         told += (
             f" Compared with what Azure {'is configured to propose' if selectors.configured else 'proposes'}: {found}."
