@@ -101,6 +101,15 @@ def test_key_is_not_the_reason_where_the_other_address_authenticates() -> None:
     assert log.outage()["Cause"] == "IpsecPolicyMismatch"
 
 
+def test_key_of_both_legs() -> None:
+    log = ByHand()
+    log.attempts(AGAIN, f"{ASKED}; AUTH_OUT; {KEY_IN}")
+    log.attempts(LATER, f"{ASKED}; AUTH_OUT; {KEY_IN}", local=AZURE_2, instance=IN_1)
+    row = log.outage()
+    assert verdict(row) == ("PreSharedKeyMismatch", "Medium")
+    assert row["Attempts"] == 12
+
+
 def test_key_of_one_leg_while_the_other_is_up_is_the_peers_address_list() -> None:
     log = ByHand()
     log.attempt(-3600, UP_BY_AZURE, local=AZURE_2, instance=IN_1)
@@ -348,6 +357,31 @@ def test_selectors_travel_with_auth_so_a_timeout_does_not_prove_it(ends: str, kn
     assert ("UDP 4500" in hypotheses(row)) is not known
 
 
+@pytest.mark.parametrize("asks", ["10.9.0.0/16 > 10.1.0.0/16", "10.2.0.0/16 > 10.7.0.0/16"])
+def test_selectors_that_are_seen_to_be_apart_need_no_other_word(asks: str) -> None:
+    log = ByHand()
+    log.attempts(AGAIN, f"{ASKED}; AUTH_OUT; TS_PROP 10.1.0.0/16 > 10.2.0.0/16; AUTH_IN; CLOSE 13805")
+    log.attempts(LATER, f"{CALLED}; AUTH_IN; TS_REQ {asks}")
+    row = log.outage()
+    assert verdict(row) == ("TrafficSelectorMismatch", "High")
+    assert "nothing in common" in row["Explanation"]
+
+
+def test_selectors_that_overlap_need_another_word() -> None:
+    log = ByHand()
+    log.attempts(AGAIN, f"{ASKED}; AUTH_OUT; TS_PROP 10.1.0.0/16 > 10.2.0.0/16; AUTH_IN; CLOSE 13805")
+    log.attempts(LATER, f"{CALLED}; AUTH_IN; TS_REQ 10.2.0.0/24 > 10.1.0.0/16")
+    assert log.outage()["Cause"] != "TrafficSelectorMismatch"
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_selectors_refused_by_either_side_are_sure(sent: bool) -> None:
+    log = ByHand()
+    log.call()
+    log.attempts(AGAIN, f"{CALLED}; AUTH_IN; {'N_OUT' if sent else 'N_IN'} Traffic Selectors Unacceptable")
+    assert verdict(log.outage()) == ("TrafficSelectorMismatch", "High")
+
+
 def test_selectors_that_are_narrowed_are_a_success() -> None:
     log = ByHand()
     log.attempt(0, f"{ASKED}; AUTH_OUT; TS_PROP {ANY}; AUTH_IN; TS_FINAL 10.1.0.0/16 > 10.2.0.0/16")
@@ -383,6 +417,23 @@ def test_silence_is_broken_by_any_line_of_the_peer() -> None:
     log.attempts(AGAIN, "A_INIT; CLOSE 13805")
     log.attempt(352, "SAY [RECEIVED][NOTIFY] Received Notify Message - NAT_DETECTION_SOURCE_IP")
     assert [row["Cause"] for row in log.outages()] in ([], ["Unclassified"])
+
+
+def test_silence_after_one_call_that_is_sent_again_for_a_minute() -> None:
+    log = ByHand()
+    for at in (0, 15, 30, 45, 65):
+        log.attempt(at, "A_INIT", session="11111111-0000-4000-8000-000000000001", cookie=9)
+    row = log.outage()
+    assert verdict(row) == ("PeerNotResponding", "High")
+    assert row["Attempts"] == 1
+    assert "called this address once" in row["Explanation"]
+
+
+def test_silence_after_one_call_that_is_sent_again_for_less_than_a_minute_is_none() -> None:
+    log = ByHand()
+    for at in (0, 15, 30, 45):
+        log.attempt(at, "A_INIT", session="11111111-0000-4000-8000-000000000001", cookie=9)
+    assert log.outages() == []
 
 
 def test_silence_for_less_than_five_minutes_is_none() -> None:

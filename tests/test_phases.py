@@ -113,6 +113,25 @@ def test_the_reason_of_a_disconnect_is_used_if_it_tells(reason: str, cause: str)
     assert not reason or reason in row["Explanation"]  # what is not known is kept
 
 
+@pytest.mark.parametrize(
+    ("age", "told"), [(27_300, True), (27_400, False), (28_800, False), (30_200, False), (30_300, True), (5_000, True)]
+)
+def test_lifetime_or_delete_by_the_age(age: int, told: bool) -> None:
+    """13885 means both: within 5 % of Azure's 28,800 s it is the lifetime, else the peer's delete."""
+    log = ByHand()
+    session = log.attempt(0, UP_BY_AZURE)
+    log.attempt(age, "CLOSE 13885", session=session)
+    assert [row["Cause"] for row in log.outages()] == (["PeerDisconnected"] if told else [])
+
+
+def test_lifetime_or_delete_with_a_successor_is_neither() -> None:
+    log = ByHand()
+    session = log.attempt(0, UP_BY_AZURE)
+    log.attempt(5_000, "CLOSE 13885", session=session)
+    log.attempt(5_055, UP_BY_PEER)
+    assert log.outages() == []
+
+
 # --- 1.5: nobody answered -----------------------------------------------------------------------------------------
 
 

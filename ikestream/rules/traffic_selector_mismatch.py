@@ -2,7 +2,8 @@
 
 The peer or Azure says so in a notify or with 13999; or selectors were spoken of and the negotiation then timed out or
 ended as an invalid payload, which is how Microsoft's support pages show a peer that takes only its own, narrow
-selectors. Selectors belong to the initiator (R4): TSi is Azure's side when Azure begins and the peer's side when the
+selectors. Where the two sides' own are in the log and have nothing in common, that the attempts ended is enough.
+Selectors belong to the initiator (R4): TSi is Azure's side when Azure begins and the peer's side when the
 peer begins. What is compared is the union of the ranges, since the first may be the one packet that started it (R5).
 
 Narrower final selectors without an error are a success and no mismatch. An Azure that is known to propose any-to-any
@@ -24,6 +25,7 @@ from ikestream.rules.signature import (
     prove,
     refuses_selectors,
     rekeys,
+    timed_out,
 )
 from ikestream.status import TIMED_OUT
 
@@ -53,6 +55,8 @@ def judge(situation: Situation) -> Finding | None:
     at = max((situation.conclusions[n].at for n in refused or situation.newest), default=situation.until)
     selectors = collect_selectors(situation, at)
     ended = refused or [n for n in situation.newest if _ends_after_selectors(n) and _can_fail(n, selectors)]
+    if not ended and selectors.disjoint:
+        ended = [n for n in situation.newest if n.kinds & TS_KINDS and timed_out(n)]
     if not ended:
         return None
     said = any(SELECTOR_CODE in n.codes or _UNACCEPTABLE & (n.sent_notifies | n.received_notifies) for n in refused)
@@ -115,9 +119,11 @@ def _explain(ended: list[Negotiation], selectors: Selectors, *, said: bool, stal
         who = "were refused" if by_azure is by_peer else f"were refused by {'Azure' if by_azure else 'the peer'}"
         told = f"Phase 1 and the authentication went well, then the traffic selectors {who}."
     else:  # they travel with IKE_AUTH: that it was accepted is not known
-        told = (
-            "Phase 1 was agreed, then the negotiation ended right after the traffic selectors, as it does when the peer takes only"
-            " its own."
+        told = "Phase 1 was agreed, then the negotiation ended right after the traffic selectors"
+        told += (
+            "; those of the two sides have nothing in common."
+            if selectors.disjoint
+            else ", as it does when the peer takes only its own."
         )
     if (selectors.known or selectors.configured) and (found := selectors.differences()):
         told += (
