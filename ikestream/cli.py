@@ -221,7 +221,8 @@ def _events(options: argparse.Namespace) -> int:
             out.write(orjson.dumps(line) + b"\n")
     sys.stdout.flush()
     if tally.records and not shown:
-        errors.print(f"None of the {tally.records:,} records fits.")
+        other = "" if options.all else " Those of the Tunnel, Gateway, Route and P2S logs are shown with --all."
+        errors.print(f"None of the {tally.records:,} records fits.{other}")
     notes(errors, problems, tally, records=bool(shown))
     return UNREADABLE if any(problem.fatal for problem in problems) else OK
 

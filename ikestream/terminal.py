@@ -282,10 +282,11 @@ def notes(console: Console, problems: Sequence[Problem], tally: Tally, *, record
         )
     if tally.strangers:
         one = len(tally.strangers) == 1
-        names = ", ".join(sorted(tally.strangers, key=lambda ip: (-tally.strangers[ip], ip))[:MAX_NOTES])
+        names = sorted(tally.strangers, key=lambda ip: (-tally.strangers[ip], ip))
+        more = f" and {len(names) - MAX_NOTES} more" if len(names) > MAX_NOTES else ""
         told = (
             f"not judged, because Azure never called {'it' if one else 'them'} and {'it' if one else 'they'} never "
-            f"authenticated: {names}. {'It' if one else 'They'} may be a scanner or a client; if it is a peer, add "
+            f"authenticated as a site: {', '.join(names[:MAX_NOTES])}{more}. {'It' if one else 'They'} may be a scanner or a client; if it is a peer, add "
             "--peer and its address."
         )
         console.print(Text(plain(told), style="dim"), soft_wrap=True)

@@ -383,6 +383,6 @@ def _notes(tally: Tally, problems: Sequence[Problem]) -> Iterable[str]:
         names = sorted(tally.strangers, key=lambda ip: (-tally.strangers[ip], ip))
         more = f" and {len(names) - MAX_NOTES} more" if len(names) > MAX_NOTES else ""
         yield (
-            "Not judged, because Azure never called them and they never authenticated: "
+            "Not judged, because Azure never called them and they never authenticated as sites: "
             f"{', '.join(names[:MAX_NOTES])}{more}. Scanners or clients; if one is a peer, add --peer and its address."
         )

@@ -67,11 +67,16 @@ def _speaks_the_same(situation: Situation, refused: Sequence[Negotiation]) -> bo
     """Whether an attempt of this outage that the refusals do not leave behind shows that the versions are the same."""
     newest = max((situation.conclusions[n].at for n in refused), default=0)
     return any(
-        n.depth >= 2
+        _is_answered(n)
         and not _refuses_version(n)
         and situation.conclusions[n].at >= newest - situation.times.attempts_window
         for n in situation.failed
     )
+
+
+def _is_answered(n: Negotiation) -> bool:
+    """Whether one end took the other's SA_INIT. Azure makes up an SPI for a call that it then refuses, too (facts 1.1)."""
+    return n.depth >= 3 or (n.depth == 2 and (n.initiator is not Initiator.PEER or n.refusal is None))
 
 
 def _refuses_version(n: Negotiation) -> bool:
