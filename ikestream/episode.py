@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ikestream.events import IkeEvent, Kind
@@ -31,6 +31,11 @@ class Episode:
     def start(self) -> int:
         """When the last leg went down."""
         return self.downs[0].start
+
+    @property
+    def back(self) -> int | None:
+        """Since when it is up again, whether for long enough or not; None while it is down."""
+        return self.downs[-1].end
 
     @property
     def removed(self) -> bool:
@@ -89,35 +94,36 @@ class Situation:
 
 
 def episodes(
-    timeline: Timeline, gateway: Gateway, tunnel: Tunnel, now: int, times: Times
+    timeline: Timeline, gateway: Gateway, tunnel: Tunnel, now: int, times: Times, idle: Callable[[int], bool]
 ) -> tuple[tuple[Episode, ...], int, frozenset[int]]:
     """Return the outages as of `now`, oldest first; the instant before which none are judged any more; and the
     instants at which time alone may change them.
 
     Down again before the stability time has passed continues the same outage. One definite refusal opens an
     outage when nothing else follows within the hold (facts 3.4 asks for two: of a peer that calls once and gives up nobody
-    would hear); a negotiation still under way is waited for.
+    would hear); a negotiation still under way is waited for. `idle` says whether the tunnel, when it went down at an
+    instant, was only idle: a leg that is dialled on demand.
     """
     deadlines: set[int] = set()
-    chains: list[list[Interval]] = []
-    for down in timeline.downs:
-        if chains and down.start - (chains[-1][-1].end or now) < _stability(chains[-1], times):
-            chains[-1].append(down)
-        else:
-            chains.append([down])
     found: list[Episode] = []
-    for chain in chains:
+    earlier: list[int] = []  # when the tunnel went down in outages before
+    chain: list[Interval] = []
+    for down in (*timeline.downs, None):
+        if chain and down is not None and down.start - (chain[-1].end or now) < _stability(chain, earlier, times, idle):
+            chain.append(down)
+            continue
         held = next(
             (i for i, d in enumerate(chain) if _held(d, gateway, tunnel, timeline, now, times, deadlines)), None
         )
-        if held is None:
-            continue
-        downs = tuple(chain[held:])
-        end = downs[-1].end
-        settled = end is not None and end + _stability(list(downs), times) <= now
-        if end is not None:
-            deadlines.add(end + _stability(list(downs), times))
-        found.append(Episode(downs, end if settled else None))
+        if held is not None:
+            downs = tuple(chain[held:])
+            end = downs[-1].end
+            settled = end + _stability(chain, earlier, times, idle) if end is not None else None
+            if settled is not None:
+                deadlines.add(settled)
+            found.append(Episode(downs, end if settled is not None and settled <= now else None))
+            earlier += [d.start for d in downs]
+        chain = [down] if down is not None else []
     since = now - FLOOR
     recent = [e for e in found if e.up is None or e.up > since]
     if len(recent) > MAX_EPISODES:
@@ -140,10 +146,14 @@ def lose_sight(
     return tuple(e for e in ended if e.up is not None and e.up > since), set()
 
 
-def _stability(chain: Sequence[Interval], times: Times) -> int:
+def _stability(chain: Sequence[Interval], earlier: Sequence[int], times: Times, idle: Callable[[int], bool]) -> int:
+    """Return how long the tunnel must be up before the outage is over: longer if it went down three times in the last hour,
+    in this outage or others."""
     end = chain[-1].end or 0
-    lately = [d for d in chain if d.start > end - HOUR]
-    return times.stability_flapping if len(lately) >= 3 else times.stability
+    lately = [start for start in (*earlier, *(d.start for d in chain)) if start > end - HOUR]
+    if len(lately) >= 3 and sum(not idle(start) for start in lately) >= 3:
+        return times.stability_flapping
+    return times.stability
 
 
 def _held(

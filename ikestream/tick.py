@@ -25,6 +25,7 @@ from ikestream.negotiation import Initiator, Negotiation
 from ikestream.related import counterparts, relate
 from ikestream.rules import connection_silent, peer_address_mismatch
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
+from ikestream.rules.on_demand import ends_on_demand
 from ikestream.status import observe, way
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.together import spells, together
@@ -75,7 +76,8 @@ def look(
         configured = connections.of(tunnel.remote, called=True)
         deaf = configured is not None and configured.connection.mode is Mode.INITIATOR_ONLY
         timeline = observe(gateway, tunnel, extra, now, times, connections.ended(tunnel.remote), deaf=deaf)
-        found, since, more = episodes(timeline, gateway, tunnel, now, times)
+        idle = partial(ends_on_demand, tunnel, timeline, times=times, version=configured)
+        found, since, more = episodes(timeline, gateway, tunnel, now, times, idle)
         deadlines.update(timeline.deadlines, more)
         # What the gateway and its other tunnels did then may be written later, and is nobody's deadline.
         deadlines.update(episode.start + times.gateway_event_window + WORST_DELAY for episode in found)

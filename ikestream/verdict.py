@@ -26,7 +26,7 @@ from ikestream.rules.on_demand import is_on_demand
 from ikestream.rules.together import judge as judge_together
 from ikestream.session import SESSIONLESS
 from ikestream.status import State, Timeline, way
-from ikestream.timestamps import iso
+from ikestream.timestamps import clock, iso
 from ikestream.together import Together
 from ikestream.tunnel import MAX_ATTEMPTS, Gateway, gather
 
@@ -69,6 +69,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
 
     last = max([n.end for n in situation.failed] + [c.at for c in situation.downs], default=episode.start)
     resolved = episode.up is not None
+    back = resolved or episode.back is not None
     down_time = episode.down_time()
     found = codes.CODES.get(finding.code) if finding.code else None
     cure = remedy.cure(finding, names, last_agreed(situation.last_good))
@@ -111,7 +112,7 @@ def want(situation: Situation, timeline: Timeline, scope: str, *, clockless: boo
         "OffersSource": finding.offers_source.value if finding.offers_source else None,
         "FailedStep": finding.failed_step.value if finding.failed_step else None,
         "ActionOn": finding.action_on.value,
-        "Impact": "None" if resolved else "Down",
+        "Impact": "None" if back else "Down",
         "ErrorCode": finding.code,
         "ErrorName": found.symbol if found else None,
         "RelatedIncidents": [],
@@ -488,6 +489,8 @@ def _lower(text: str) -> str:
 def _summarise(situation: Situation, finding: Finding, names: remedy.Names, *, resolved: bool) -> str:
     tunnel = _tunnel(names)
     state = "was down and is up again" if resolved else "is down"
+    if not resolved and (back := situation.episode.back) is not None:
+        state = f"was down and is up again since {clock(back)} UTC, not yet for long enough"
     if situation.episode.removed:
         state = "is gone from Azure"
     if situation.episode.moved:

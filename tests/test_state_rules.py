@@ -278,6 +278,39 @@ def test_after_three_episodes_in_an_hour_a_quarter_of_an_hour_is_asked_for() -> 
     assert row["DurationSeconds"] == 3 * 120 + 110
 
 
+def test_so_a_tunnel_that_flaps_all_day_is_three_outages_and_no_more() -> None:
+    log = connected()
+    for n in range(40):
+        log.tunnel(n * 600, up=False)
+        log.tunnel(n * 600 + 120, up=True)
+    found = log.outages()
+    assert [row["DurationSeconds"] for row in found] == [120, 120, 38 * 120]
+    rows = [row for row in in_order(log.records) if row["Kind"] == "Advisory" and row["Cause"] == "Flapping"]
+    assert len(rows) < 6  # not a row for each of them
+
+
+def test_but_three_in_more_than_an_hour_are_three() -> None:
+    log = connected()
+    for at in (0, 1900, 3800, 4500):
+        log.tunnel(at, up=False)
+        log.tunnel(at + 120, up=True)
+    assert len(log.outages()) == 4
+
+
+@pytest.mark.parametrize("quarters", [3, 6])
+def test_a_leg_that_is_dialled_on_demand_all_the_time_and_dies_is_an_outage_of_its_own(quarters: int) -> None:
+    log = ByHand()
+    for n in range(quarters):
+        log.attempt(n * 900, UP_BY_PEER)
+        log.tunnel(n * 900 + 0.5, up=True)
+        log.tunnel(n * 900 + 600, up=False, reason="RemotelyTriggered")
+    log.attempt(quarters * 900, UP_BY_PEER)
+    log.tunnel(quarters * 900 + 0.5, up=True)
+    log.tunnel(quarters * 900 + 600, up=False, reason="DPD timed out")
+    row = log.outage()
+    assert verdict(row) == ("PeerStoppedResponding", "High")
+
+
 # --- 3.5 silence ---------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,6 @@ def _advice(outlook: Outlook, run: list[Drop]) -> Advice:
         end=end,
         settled=end + HOUR if again is None else again + LONG,
         by_absence=True,
-        legs=True,
     )
 
 

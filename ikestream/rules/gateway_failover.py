@@ -1,9 +1,10 @@
 """GatewayFailover: the gateway's other instance took the tunnel over (facts 2.18).
 
 The leg went down on one instance and came up on the other within three minutes; or Azure says that the primary
-changed. Later than that it may have been chance, unless another peer's tunnel made the same move: peers that hold on to the
-old security association come back minutes after a takeover that nobody announced. Two instances that were up at the same time are two legs of an active-active gateway, not a takeover. A
-manual reset of the gateway looks the same. Inside the hold time nobody is told.
+changed. Later than that it may have been chance, unless another peer's tunnel made the same move: peers that hold on to
+the old security association come back minutes after a takeover that nobody announced. Two instances that were up at the
+same time are two legs of an active-active gateway, not a takeover. A manual reset of the gateway looks the same. Inside
+the hold time nobody is told.
 """
 
 from __future__ import annotations
