@@ -346,7 +346,9 @@ class Monitor:
             if (why := self._news_in(scope, telling)) is not None:
                 self._post(scope, telling.row, why, self._receivers)
         # What stays down when its gateway is up again is a fault of its own, and nobody has heard of it.
-        for scope in [s for s in self.estate.scopes() if s.gateway in over and s.remote]:
+        for scope in [
+            Scope(key, remote) for key in sorted(over) for remote in sorted(self.estate.gateways[key].tunnels)
+        ]:
             for told in self.estate.ledger(scope).told:
                 if told.unsaid and not told.closed and not is_covered(self.estate, scope, told):
                     told.unsaid = False
