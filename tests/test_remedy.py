@@ -564,6 +564,13 @@ def test_selectors_go_from_least_to_most_intrusive() -> None:
     assert "by telephone" in update.assumed
 
 
+def test_what_azure_has_inside_a_wider_prefix_is_not_added_again() -> None:
+    narrow = Mismatch(Parameter.REMOTE_SELECTORS, ("192.168.0.0/16",), ("192.168.5.0/24",))
+    remedy = cure(find("TrafficSelectorMismatch", mismatch=(narrow,)), NAMES)
+    assert "which Azure does not have" not in remedy.fix
+    assert not [c for c in remedy.commands if "--local-address-prefixes" in c.command]
+
+
 def test_a_peer_cannot_make_half_the_internet_a_prefix_of_its_site() -> None:
     wide = Mismatch(
         Parameter.REMOTE_SELECTORS, ("192.0.2.0/25",), ("0.0.0.0/1", "128.0.0.0/1", "0.0.0.0/0", "2000::/3")

@@ -25,7 +25,9 @@ def cure_selectors(finding: Finding, words: Words) -> Plan:
     any_to_any = not _specific(ours) and not _specific(site_here)
     # Any-to-any on Azure lacks nothing: then the prefixes of the site are routes, not selectors.
     missing = (
-        tuple(p for p in _specific(site_there) if p not in site_here and _is_site(p)) if _specific(site_here) else ()
+        tuple(p for p in _specific(site_there) if not _is_inside(p, site_here) and _is_site(p))
+        if _specific(site_here)
+        else ()
     )
     told = f" The peer asks for {', '.join(missing)}, which Azure does not have for this site." if missing else ""
     steps = Steps(
@@ -98,6 +100,11 @@ def _summarise(first: str, last: str) -> list[str]:
 def _specific(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     """Without any-to-any, which no list of prefixes should hold."""
     return tuple(p for p in prefixes if p not in _ANY)
+
+
+def _is_inside(prefix: str, prefixes: Iterable[str]) -> bool:
+    network = ip_network(prefix)
+    return any(str(network.supernet(new_prefix=n)) in prefixes for n in range(network.prefixlen + 1))
 
 
 def _is_site(prefix: str) -> bool:

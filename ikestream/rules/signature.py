@@ -73,7 +73,7 @@ _SIDES = {
 def stopped_after(negotiation: Negotiation) -> str:
     """Say how far the attempt came and who should speak next; the reason is not known from that."""
     step, turn = _NEXT_STEP[negotiation.depth]
-    if negotiation.refusal is not None and negotiation.depth not in (1, 5):  # nobody waits for a word that was said
+    if _is_refused(negotiation) and negotiation.depth not in (1, 5):  # nobody waits for a word that was said
         step, turn = f"{step.removesuffix(' and not answered')}, then it was refused", "the side that was refused"
     who = {
         Initiator.AZURE: "Azure initiated",
@@ -86,9 +86,17 @@ def stopped_after(negotiation: Negotiation) -> str:
     )
 
 
+def _is_refused(negotiation: Negotiation) -> bool:
+    """Whether one side answered with an error, of whatever weight."""
+    soft = negotiation.soft_failure
+    return negotiation.refusal is not None or (
+        soft is not None and soft.kind in (Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED)
+    )
+
+
 def next_to_act(negotiation: Negotiation) -> ActionOn:
     """Return the side that should have spoken next, where the lines show it: after a refusal neither."""
-    if negotiation.initiator is Initiator.UNKNOWN or negotiation.refusal is not None:
+    if negotiation.initiator is Initiator.UNKNOWN or _is_refused(negotiation):
         return ActionOn.UNKNOWN
     azure, peer = ActionOn.AZURE, ActionOn.PEER
     initiator, responder = (azure, peer) if negotiation.initiator is Initiator.AZURE else (peer, azure)
