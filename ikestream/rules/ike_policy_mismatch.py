@@ -115,6 +115,8 @@ def _differ(situation: Situation, refused: list[Negotiation], offers: Offers, co
 
 def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, one_way: bool) -> Finding:
     by_peer = any("NO_PROPOSAL_CHOSEN" in n.received_notifies for n in refused)
+    # A peer that does not know Azure's address is no reason for Azure to refuse the peer.
+    by_both = by_peer and any("NO_PROPOSAL_CHOSEN" in n.sent_notifies for n in refused)
     unsure = offers.source is OffersSource.ASSUMED_DEFAULT and not one_way
     custom = Hypothesis(
         "The Azure connection has a custom IPsec / IKE policy, not the default assumed here",
@@ -123,7 +125,7 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, 
     )
     unprinted = Hypothesis(
         "A value the log does not print differs: PRF, extended sequence numbers or key length",
-        Confidence.LOW,
+        Confidence.MEDIUM if by_both else Confidence.LOW,
         "Read the peer's log at the time and SPI of this attempt.",
     )
     changed = Hypothesis(
@@ -131,7 +133,7 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, 
         Confidence.LOW,
         "Let the other side initiate once more and compare again.",
     )
-    hypotheses = [no_connection(situation.configured, Confidence.MEDIUM)] if by_peer else []
+    hypotheses = [no_connection(situation.configured, Confidence.MEDIUM)] if by_peer and not by_both else []
     hypotheses += [custom] if unsure else []
     hypotheses += [unprinted, changed] if offers.peer and not unsure else [unprinted]
     hypotheses += _other_method(situation)
@@ -162,7 +164,13 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, 
         cause=Cause.IKE_POLICY_MISMATCH,
         confidence=Confidence.LOW,
         explanation=told,
-        action_on=ActionOn.PEER if by_peer else ActionOn.AZURE if unsure else ActionOn.UNKNOWN,
+        action_on=ActionOn.BOTH
+        if by_both
+        else ActionOn.PEER
+        if by_peer
+        else ActionOn.AZURE
+        if unsure
+        else ActionOn.UNKNOWN,
         failed_step=FailedStep.SA_INIT,
         azure_offers=offers.azure,
         peer_offers=offers.peer,
