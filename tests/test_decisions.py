@@ -148,6 +148,22 @@ def test_two_legs_of_the_instance_within_two_minutes_are_the_instance(apart: int
     assert found == {log.peer: (cause, confidence), OTHER_PEER: (cause, confidence)}
 
 
+@pytest.mark.parametrize("reason", ["StandbyChanged", "GlobalStandbyChanged"])
+def test_a_reason_that_says_so_is_enough(reason: str) -> None:
+    log = standing(ByHand().peer, OTHER_PEER, THIRD_PEER)
+    log.tunnel(0, up=False, reason=reason)
+    assert verdict(log.outage()) == ("GatewayMaintenance", "High")
+
+
+def test_the_only_leg_of_the_instance_is_all_of_them() -> None:
+    log = standing()
+    for peer in (OTHER_PEER, THIRD_PEER):
+        log.tunnel(-AN_HOUR, up=True, peer=peer, instance=IN_1)
+    log.operation(0, "HostMaintenanceEvent", instance=IN_0)
+    log.tunnel(5, up=False)
+    assert verdict(log.outage()) == ("GatewayMaintenance", "High")
+
+
 @pytest.mark.parametrize("reason", ["", "DPD timed out", "RemotelyTriggered"])
 def test_where_the_other_tunnels_of_the_instance_stood_maintenance_stays_a_hypothesis(reason: str) -> None:
     log = standing(ByHand().peer, OTHER_PEER, THIRD_PEER)

@@ -289,6 +289,18 @@ def test_so_a_tunnel_that_flaps_all_day_is_three_outages_and_no_more() -> None:
     assert len(rows) < 6  # not a row for each of them
 
 
+def test_while_it_is_watched_the_row_says_that_it_is_up_again() -> None:
+    log = connected()
+    for n in range(3):
+        log.tunnel(n * 600, up=False)
+        log.tunnel(n * 600 + 120, up=True)
+    rows = [row for row in in_order(log.records) if row["Kind"] == "Outage"][-3:]
+    assert [(row["State"], row["Impact"]) for row in rows] == [("Open", "Down"), ("Open", "None"), ("Resolved", "None")]
+    said = ("is down", "is up again since 10:22:00 UTC, not yet for long enough", "was down and is up again:")
+    assert all(words in row["Summary"] for words, row in zip(said, rows, strict=True))
+    assert rows[-1]["TimeGenerated"] == "2026-03-02T10:37:00.000Z"
+
+
 def test_but_three_in_more_than_an_hour_are_three() -> None:
     log = connected()
     for at in (0, 1900, 3800, 4500):
@@ -387,3 +399,28 @@ def test_an_attempt_that_is_all_there_is_judged_at_once_and_one_that_may_not_be_
     rows = [row for row in in_order(log.records) if row["Cause"] == "IkePolicyMismatch"]
     assert iso(START + 300 * SECOND) < rows[0]["TimeGenerated"] <= iso(START + (300 + within) * SECOND)
     assert (within < 900) is (rows[0]["TimeGenerated"] < iso(START + 900 * SECOND))
+
+
+@pytest.mark.parametrize("legs", [1, 2])
+def test_a_whole_gateway_down_is_critical_and_one_instance_of_two_a_warning(legs: int) -> None:
+    peers = [f"198.51.100.{n}" for n in (7, 8, 9)]
+    log = connected(*peers)
+    if legs == 2:
+        for peer in peers:
+            log.tunnel(-AN_HOUR + 5, up=True, peer=peer, instance=IN_1)
+    for n, peer in enumerate(peers):
+        log.tunnel(n, up=False, peer=peer)
+    (whole,) = [row for row in log.outages() if row["Scope"] == "Gateway"]
+    assert (whole["Severity"], whole["Impact"]) == (("Critical", "Down") if legs == 1 else ("Warning", "Degraded"))
+    assert (IN_0 in whole["Summary"]) is (legs == 2)
+
+
+def test_a_phase_two_that_is_refused_for_good_while_connected_is_critical() -> None:
+    log = ByHand()
+    log.attempt(-600, UP_BY_AZURE)
+    log.tunnel(-599, up=True)
+    log.attempt(0, "CLOSE 13895")
+    log.attempts((10, 80, 150), "TS_PROP 0.0.0.0/0 > 0.0.0.0/0; N_IN Policy Mismatch; CLEAN_QM 13868")
+    row = log.outage()
+    assert (row["Severity"], row["Impact"], row["Confidence"]) == ("Critical", "Down", "Medium")
+    assert "IKE is up, no IPsec SA" in row["Explanation"]

@@ -34,6 +34,9 @@ def advise(outlook: Outlook) -> Iterator[Advice]:
 
 def _advice(outlook: Outlook, streak: Streak, down: int | None) -> Advice:
     end, settled = streak.healed, (streak.healed or 0) + (0 if streak.broken else SETTLED)
+    held = (streak.told or streak.last) + HOLD
+    if streak.broken and streak.healed is not None and streak.healed < held:
+        held = max(held, streak.healed + outlook.times.hold_near_gateway_event)  # by then it is an outage, or none
     if down is not None:
         end = settled = down if end is None else min(end, down)
     reasons = sorted(streak.reasons)
@@ -61,7 +64,7 @@ def _advice(outlook: Outlook, streak: Streak, down: int | None) -> Advice:
         summary=f"IKE to {remote} is up, but an IPsec security association fails again and again.",
         past=f"An IPsec security association to {remote} failed {streak.count} times while IKE was up.",
         start=streak.since or streak.first,
-        held=(streak.told or streak.last) + HOLD,
+        held=held,
         last=streak.last,
         impact=Impact.PART_OF_PREFIXES,
         end=end,

@@ -19,8 +19,8 @@ from ikestream.tunnel import Tunnel
 
 CYCLES = 2
 """Times it must have been seen."""
-AT_ONCE = 20 * SECOND
-"""Who is back within this time has renewed the tunnel with a gap; of a line that is dialled on demand some may be, by chance."""
+AT_ONCE = 10 * SECOND
+"""Who is back within this time, the gap of a rekey, was not idle; of a line that is dialled on demand some may be, by chance."""
 
 
 def is_on_demand(
