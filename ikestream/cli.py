@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 from rich.text import Text
 
-from ikestream import __version__, drill, formats, redrive, report, watch
+from ikestream import __version__, drill, formats, redrive, watch
 from ikestream.arguments import Help, Parser, add_inventory, address, instant, read_inventory
 from ikestream.incident import Row
 from ikestream.listing import Filter, select
@@ -264,6 +264,8 @@ def _diagnose(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from ikestream import report  # with templates that nothing else needs
+
     tally = Tally()
     errors = Screen(stderr=True)
     inventory = read_inventory(options, errors)
