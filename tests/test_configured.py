@@ -253,8 +253,22 @@ def test_custom_selectors_that_the_configuration_shows() -> None:
 # --- the peer's address -------------------------------------------------------------------------------------------
 
 
-def site_that_moves(bench: Lab, policy: Policy, *, caller: str = "", spared: int = 0) -> tuple[Site, Site]:
-    """A tunnel that worked; its device gets another public address, and calls from there."""
+def site_that_moves(
+    bench: Lab,
+    policy: Policy,
+    *,
+    caller: str = "",
+    spared: int = 0,
+    calls: int = 20,
+    every: int = 60,
+    port: int = 500,
+    code: int = 13825,
+    heard: int = 0,
+) -> tuple[Site, Site]:
+    """A tunnel that worked; its device gets another public address, and calls from there.
+
+    `every` and `heard` are seconds; after `heard` one more line of the old address comes.
+    """
     site = bench.site(azure=Azure(policy), peer=Peer(bench.address(), policy), active_active=False)
     site.set(azure={"initiates": False})
     site.run(10 * MINUTE)
@@ -263,14 +277,18 @@ def site_that_moves(bench: Lab, policy: Policy, *, caller: str = "", spared: int
     moved = Site(
         bench.log, Azure(policy, initiates=False), Peer(caller or bench.address(), policy), site.legs, site.now + spared
     )
-    for _ in range(20):
+    if heard:
+        late = site.page(site.lives[0], site.now + heard * SECOND)
+        late.write(bench.log.wording.init_received(bench.log.spi()), after=0)
+    for _ in range(calls):
         page = moved.page(moved.lives[0], moved.now)
+        page.remote_port = port
         say, spi = bench.log.wording, bench.log.spi()
         page.write(say.init_received(spi), after=0)
         page.write(say.ike_received(policy.ike))
-        page.write(say.notify_error(13825))
-        page.write(say.closed(page.tunnel, 13825))
-        moved.now += 60 * SECOND
+        page.write(say.notify_error(code))
+        page.write(say.closed(page.tunnel, code))
+        moved.now += every * SECOND
     site.run(25 * MINUTE)
     return site, moved
 
@@ -316,6 +334,30 @@ def test_a_caller_from_before_the_silence_is_not_the_peer() -> None:
     bench = lab()
     site, _ = site_that_moves(bench, STRONG, spared=-30 * MINUTE)
     assert outage(rows(bench, inventory(bench, (0, [connection(bench, site)]))))["Cause"] == "PeerStoppedResponding"
+
+
+@pytest.mark.parametrize(
+    ("caller", "p2s", "found"),
+    [
+        ({}, True, True),
+        ({"calls": 5, "every": 151}, False, True),
+        ({"calls": 4, "every": 201}, False, False),  # fewer than five
+        ({"calls": 5, "every": 149}, False, False),  # for less than ten minutes
+        ({"spared": 14 * MINUTE}, False, True),
+        ({"spared": 16 * MINUTE}, False, False),  # begins a quarter of an hour after the silence
+        ({"port": 4500}, False, True),
+        ({"port": 31_337}, False, False),  # no port of a device
+        ({"code": 13905}, True, False),  # only a client is told that
+        ({"code": 13905}, False, True),  # and here there are none
+        ({"heard": 200}, False, False),  # the configured address is not silent
+    ],
+)
+def test_who_may_be_the_missing_peer(caller: dict[str, int], p2s: bool, found: bool) -> None:
+    bench = lab()
+    site, _ = site_that_moves(bench, STRONG, **caller)
+    row = outage(rows(bench, inventory(bench, (0, [connection(bench, site)]), p2s=p2s)))
+    assert row["Cause"] == ("PeerAddressMismatch" if found else "PeerStoppedResponding")
+    assert row["Confidence"] != "High" or not found
 
 
 def test_a_tag_says_that_the_address_is_the_sites() -> None:
