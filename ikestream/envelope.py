@@ -503,12 +503,16 @@ _ISO_TIME = re.compile(
     + _ZONE,
     re.ASCII | re.IGNORECASE,
 )
-# What browsers print for a locale: the space before AM may be U+202F (CLDR 42), dots mean that the day comes first.
+# What browsers print for a locale: the space before AM may be U+202F (CLDR 42), dots mean that the day comes first, and a
+# year that comes first (Japan, China, Canada) is followed by the month.
 _LOCAL_TIME = re.compile(
-    r"(?P<one>\d{1,2})(?P<mark>[/.-])(?P<two>\d{1,2})(?P=mark)(?P<year>\d{4}),?\s+(?P<hour>\d{1,2}):(?P<minute>\d\d)"
-    r"(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?[\s\u202f\u00a0]*(?P<half>[AP]\.?M\.?)?\s*" + _ZONE,
+    r"(?:(?P<one>\d{1,2})(?P<mark>[/.-])(?P<two>\d{1,2})(?P=mark)(?P<year>\d{4})"
+    r"|(?P<first>\d{4})(?P<sign>[/.-])(?P<month>\d{1,2})(?P=sign)(?P<day>\d{1,2})),?\s+"
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?)?[\s\u202f\u00a0]*(?P<half>[AP]\.?M\.?)?\s*"
+    + _ZONE,
     re.ASCII | re.IGNORECASE,
 )
+_JSON_DATE = re.compile(r"/Date\((?P<ms>\d{1,15})(?:[+-]\d{4})?\)/", re.ASCII)  # ConvertTo-Json of Windows PowerShell
 _EPOCH = re.compile(r"\d{10}(?:\.\d{1,9}|\d{3}|\d{6}|\d{9})?", re.ASCII)
 
 
@@ -516,8 +520,8 @@ def milliseconds(value: object, *, day_first: bool = False) -> int | None:
     """Return an event time in whole ms since 1970-01-01 UTC, rounded down, or None where there is none.
 
     Reads ISO 8601 with up to nine fraction digits, a blank instead of T, any offset or none (then it is UTC); what
-    browsers and PowerShell print (`9/18/2020, 3:43:12.123 PM`; `day_first` turns day and month round); and epoch
-    numbers in s, ms, us or ns. Times before 1970 and from 9999 on (`LATEST`) are no times.
+    browsers and PowerShell print (`9/18/2020, 3:43:12.123 PM`; `day_first` turns day and month round;
+    `2020/09/18 15:43:12`; `/Date(1600443792123)/`); and epoch numbers in s, ms, us or ns. Times before 1970 and from 9999 on (`LATEST`) are no times.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -543,6 +547,8 @@ def _written(text: str, day_first: bool) -> int | None:
     else:
         found = _LOCAL_TIME.fullmatch(text)
         if found is None:
+            if (date := _JSON_DATE.fullmatch(text)) is not None:
+                return int(date["ms"])
             if not _EPOCH.fullmatch(text):
                 return None
             return _epoch(float(text) if "." in text else int(text))
@@ -570,16 +576,20 @@ def _minute(day: str, clock: str) -> int | None:
 
 
 def _local_minute(found: re.Match[str], day_first: bool) -> int | None:
-    one, two, hour = int(found["one"]), int(found["two"]), int(found["hour"])
-    month, day = (two, one) if day_first or found["mark"] == "." else (one, two)
-    if month > 12:
-        month, day = day, month
+    hour = int(found["hour"])
+    if found["first"]:
+        year, month, day = found["first"], int(found["month"]), int(found["day"])
+    else:
+        year, one, two = found["year"], int(found["one"]), int(found["two"])
+        month, day = (two, one) if day_first or found["mark"] == "." else (one, two)
+        if month > 12:
+            month, day = day, month
     half = (found["half"] or "").lower()
     if half:
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + (12 if half.startswith("p") else 0)
-    return _minute(f"{found['year']}-{month:02}-{day:02}", f"{hour:02}:{found['minute']}")
+    return _minute(f"{year}-{month:02}-{day:02}", f"{hour:02}:{found['minute']}")
 
 
 def _offset(zone: str | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -315,6 +316,8 @@ class TestBareLines:
             "09/18/2020, 15:43:12.123\t",
             "[09/18/2020 15:43:12.123] ",
             "18/09/2020, 15:43:12.123 ",
+            "2020/09/18 15:43:12.123 ",
+            "2020-09-18, 3:43:12.123 p.m. ",
             "18.09.2020, 15:43:12.123 | ",
         ],
     )
@@ -365,6 +368,14 @@ class TestBareLines:
         found, _ = saved(written(tmp_path, text.encode()))
         assert len(found) > 1
         assert max(len(line.message) for line in found) <= 2 * LINE_LIMIT
+
+    @pytest.mark.parametrize("layout", [portal, query, bodies])
+    def test_files_put_together_are_one(self, tmp_path: Path, layout: Callable[[list[Record]], bytes]) -> None:
+        mark = codecs.BOM_UTF8
+        first, second = (mark + layout(part).removeprefix(mark) for part in (STORY[:3], STORY[3:]))
+        found, problems = saved(written(tmp_path, first + b"\n" + second))
+        assert found == ORDERED
+        assert problems == []
 
     def test_lines_in_quotes(self, tmp_path: Path) -> None:
         path = written(tmp_path, f'"{PREFIX}[SEND] x"\n"{PREFIX}[SEND] a ""b"""\n'.encode())
@@ -464,6 +475,8 @@ class TestProblems:
         assert sentences(written(tmp_path, b"\x7fELF\x02\x01\x01\x00\x00")) == said
         assert sentences(written(tmp_path, bytes(range(1, 32)) * 9)) == said
         assert sentences(written(tmp_path, gzip.compress(b"a\x00b", mtime=0))) == said
+        assert "Event Hubs Capture" in sentences(written(tmp_path, b"Obj\x01\x04\x14avro.codec"))[0]
+        assert "Parquet" in sentences(written(tmp_path, b"PAR1\x15\x04"))[0]
         assert sentences(written(tmp_path, b"PK\x03\x04rest"))[0].startswith("|Is a ZIP archive or an Excel workbook")
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 _QUOTE, _OBJECT = b'"{'
 _STRING = re.compile(rb'"(?:[^"\\\n]++|\\[^\n])*+"')
 _SCALAR = re.compile(rb'[^\s,:"{}\[\]]+')
-_BETWEEN = re.compile(rb"[\s,\]}]*+")
+_BETWEEN = re.compile(rb"(?:[\s,\]}]|\xef\xbb\xbf)*+")  # files put together keep their byte order marks
 _SPACE = re.compile(rb"\s*+")
 _BLANK = re.compile(rb"[ \t]*+")
 _NEXT = re.compile(rb"\n|,\s*(?=\{)")

@@ -17,7 +17,7 @@ PATIENCE = 10_000
 """Lines kept back until the first one that looks like an IKE log shows that the file is one."""
 
 _LEAD = re.compile(
-    r"\s*\[?\s*(?P<time>(?:\d{4}-\d\d-\d\d(?:T|\s{1,3})|\d{1,2}[/.-]\d{1,2}[/.-]\d{4},?\s{1,3})\d{1,2}:[\d:.,]*"
+    r"\s*\[?\s*(?P<time>(?:\d{4}-\d\d-\d\d(?:T|,?\s{1,3})|\d{4}/\d{1,2}/\d{1,2},?\s{1,3}|\d{1,2}[/.-]\d{1,2}[/.-]\d{4},?\s{1,3})\d{1,2}:[\d:.,]*"
     r"(?:[\s\u202f\u00a0]?[AP]\.?M\b\.?)?(?:\s?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?)(?:\s*\]\s*[-,;|:]?\s*|\s*[-,;|:]?(?:\s+|(?=\[)|$))",
     re.ASCII | re.IGNORECASE,
 )
@@ -79,7 +79,7 @@ def _whole(pieces: Iterator[bytes]) -> Iterator[tuple[int, str]]:
     first, size = 0, 0
     parts: list[str] = []
     for number, raw in enumerate(lines(pieces, LINE_LIMIT), start=1):
-        line = raw.decode("utf-8", "replace")
+        line = raw.decode("utf-8", "replace").lstrip("\ufeff")  # files put together keep their byte order marks
         if comment(line):
             continue
         if parts and size + len(line) <= LINE_LIMIT and _INSIDE.match(line):

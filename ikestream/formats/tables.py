@@ -90,7 +90,7 @@ def rows(pieces: Iterator[bytes], head: Header, skip_lines: int, dates: DateOrde
         except csv.Error:
             tally.break_line(start)
             continue
-        if not any(fields) or start == skip_lines + 1:
+        if not any(fields) or start == skip_lines + 1 or _repeats(head, fields):
             continue
         if len(fields) > len(head.names):
             tally.break_line(start)  # a quote is missing or one too many: which column is which is not known
@@ -104,6 +104,13 @@ def rows(pieces: Iterator[bytes], head: Header, skip_lines: int, dates: DateOrde
             tally.skip(found, columns)
         else:
             yield found
+
+
+def _repeats(head: Header, fields: list[str]) -> bool:
+    """Whether this is the header again: files were put together."""
+    if head.names[0] not in fields[0].lower():  # what is true of nearly every row, first
+        return False
+    return tuple(_ZONE.sub("", name.lstrip("\ufeff")).strip().lower() for name in fields) == head.names
 
 
 def _lines(pieces: Iterator[bytes], skip_lines: int) -> Iterator[str]:

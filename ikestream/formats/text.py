@@ -13,6 +13,8 @@ CHUNK = 256 * 1024
 
 _FOREIGN = (
     (b"PK\x03\x04", "Is a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV, and try again."),
+    (b"Obj\x01", "Is Avro, as Event Hubs Capture writes it; write the Body of each event on a line of its own."),
+    (b"PAR1", "Is Parquet; write the Body of each event on a line of its own."),
     (b"BZh", "Is compressed with bzip2; unpack it and try again."),
     (b"\xfd7zXZ\x00", "Is compressed with xz; unpack it and try again."),
     (b"\x28\xb5\x2f\xfd", "Is compressed with zstd; unpack it and try again."),
