@@ -179,13 +179,12 @@ def _held(
         return False
     # A child that was agreed within the hold may need no more than its time to count as up. One agreed later mends an
     # outage that was told, and must not take it back.
-    if any(
-        n.child_agreed_at is not None
-        and down.start <= n.child_agreed_at <= due
-        and timeline.conclusions[n].outcome in (Outcome.PENDING, Outcome.SUCCEEDED)
-        for n in timeline.negotiations
-    ):
-        return False
+    waits = times.tunnel_log_lateness if gateway.writes_tunnel_log else 0
+    for n in timeline.negotiations:
+        if n.child_agreed_at is not None and down.start <= n.child_agreed_at <= due:
+            outcome = timeline.conclusions[n].outcome
+            if outcome is Outcome.PENDING or (outcome is Outcome.SUCCEEDED and now < n.child_agreed_at + waits):
+                return False
     if any(c.at == down.start and c.state is State.DOWN and c.mark is not None for c in timeline.changes):
         return True  # a line says that it went down: what was told at the hold is not taken back for an attempt since
     # The first verdict waits for an attempt under way: it may be the one that succeeds.

@@ -9,7 +9,7 @@ another tunnel of the site may lead to just as well, and believed up what is dow
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -413,6 +413,11 @@ class _Walk:
             self._connected = at
         self._failures, self._unanswered, self._refused = [], None, []
 
+    def stay(self, at: int, mark: IkeEvent | None, negotiation: Negotiation | None) -> None:
+        """It was agreed, and refused again before the Tunnel log said Connected: up only if it was up before."""
+        if self._state is State.UP:
+            self.connect(at, mark, negotiation)
+
     def await_connect(self, visible: int) -> None:
         """It will count as up then, if nothing says otherwise; which changes nothing if it is up and all is well."""
         if self._state is not State.UP or self._failures or self._unanswered is not None or self._refused:
@@ -531,6 +536,9 @@ def _replay(
         for at in (span.first_at, span.last_at)
     ]
     expired = [at for n in own for at in n.child_expiries]
+    refused: list[int] = []  # of attempts from the first message on
+    if succeeded and gateway.writes_tunnel_log:
+        refused = sorted(c.at for n in own if (c := conclusions[n]).outcome is Outcome.REFUSED and n.kinds & _EXCHANGE)
     walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, agreed, expired, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
     steps: list[tuple[int, int, str, int, Callable[..., None], tuple[object, ...]]] = []
@@ -547,6 +555,8 @@ def _replay(
             # Where the gateway writes the Tunnel log, its TunnelConnected may yet come; without it this counts later.
             visible = at + times.tunnel_log_lateness if gateway.writes_tunnel_log else at
             act = walk.connect if visible <= now else walk.await_connect
+            if _between(refused, at + 1, visible) and not _between(connected, at - times.grace, visible):
+                act = walk.stay if visible <= now else walk.await_connect
             steps.append((at, 2, n.session, len(steps), act, (at, None, n) if visible <= now else (visible,)))
         elif outcome is Outcome.REFUSED:
             steps.append((at, 1, n.session, len(steps), walk.refuse, (at, n)))
@@ -562,6 +572,11 @@ def _replay(
         act(*arguments)
     deadlines.update(walk.deadlines)
     return walk.changes
+
+
+def _between(instants: list[int], first: int, last: int) -> bool:
+    """Whether one of `instants`, in order, lies from `first` to `last`."""
+    return bisect_left(instants, first) < bisect_right(instants, last)
 
 
 def _near(instants: list[int], at: int, reach: int) -> bool:

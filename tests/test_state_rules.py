@@ -220,6 +220,46 @@ def test_an_answered_first_message_or_a_benign_close_is_no_sign_of_up() -> None:
     assert [row["State"] for row in log.outages()] == ["Open"]
 
 
+@pytest.mark.parametrize(
+    ("after", "resolved"),
+    [
+        ([], "10:15:00"),  # five minutes later
+        ([REFUSED], ""),
+        (["CLOSE 13807"], "10:15:00"),  # the other one of two at once
+        (["TS_PROP 0.0.0.0/0 > 0.0.0.0/0; N_IN Policy Mismatch"], "10:15:00"),  # one more child
+        (["connected", REFUSED], "10:11:00"),
+        (["connected late", REFUSED], "10:14:00"),
+    ],
+)
+def test_where_the_tunnel_log_is_written_an_agreed_child_waits_for_its_word_unless_nothing_contradicts(
+    after: list[str], resolved: str
+) -> None:
+    log = connected(OTHER_PEER)
+    log.call()
+    log.attempts((0, 60, 120, 180), REFUSED)
+    log.attempt(600, UP_BY_PEER)
+    for n, fact in enumerate(after):
+        if fact.startswith("connected"):
+            log.tunnel(780 if "late" in fact else 600.5, up=True)
+        else:
+            log.attempt(700 + n, fact)
+    rows = [row for row in in_order(log.records) if row["Kind"] == "Outage"]
+    assert [row["TimeGenerated"][11:19] for row in rows if row["State"] == "Resolved"][:1] == (
+        [resolved] if resolved else []
+    )
+
+
+def test_a_child_that_was_agreed_and_came_to_nothing_does_not_hide_what_began_before_it() -> None:
+    log = connected()
+    log.tunnel(0, up=False)
+    log.attempt(30, UP_BY_PEER)
+    log.attempts(range(60, 1200, 40), REFUSED)
+    row = log.outage()
+    assert (verdict(row), row["FirstSeen"][11:19], row["State"]) == (
+        ("PreSharedKeyMismatch", "High"), "10:00:00", "Open",
+    )  # fmt: skip
+
+
 # --- 3.4 outage, hold, stability -----------------------------------------------------------------------------------
 
 
