@@ -21,7 +21,7 @@ from ikestream import batch, fold
 from ikestream.batch import Delivery
 from ikestream.envelope import BadEnvelope, decode
 from ikestream.estate import Estate
-from ikestream.events import Category, Kind, Record
+from ikestream.events import Category, Kind, Proposal, Record
 from ikestream.formats.order import Ordered
 from ikestream.grammar import ROWS, read
 from ikestream.incident import Row
@@ -355,8 +355,22 @@ def _two_legs(lab: Lab, site: Site) -> None:
         site.run(lab.random.randint(15, 30) * SECOND)
 
 
+def _one_session(lab: Lab, site: Site) -> None:
+    # The SESSION_ID lives as long as the IKE SA: child after child is refused in it, with pauses of every length.
+    site.set(azure={"initiates": False}, peer={"initiates": False})
+    session = lab.log.session()
+    offers = [Proposal("AES256", "SHA256", "None")]
+    for _ in range(260):
+        page, say = site.page(site.lives[0], site.now, session), lab.log.wording
+        page.write(say.esp_sent(page.tunnel, page.ts, offers), after=0)
+        page.write(say.notify("Policy Mismatch", sent=False))
+        if lab.random.random() < 0.5:
+            page.write(say.cleanup("QM", 13868))
+        site.run(lab.random.choice((2, 5, 20, 100, 130)) * SECOND)
+
+
 @pytest.mark.parametrize("mended", [False, True], ids=["open", "mended"])
-@pytest.mark.parametrize("fault", [_wrong_key, _silent, _blocked, _unreadable, _two_legs])
+@pytest.mark.parametrize("fault", [_wrong_key, _silent, _blocked, _unreadable, _two_legs, _one_session])
 def test_hours_of_retries_end_the_same_however_they_are_delivered(
     fault: Callable[[Lab, Site], None], mended: bool
 ) -> None:
