@@ -112,12 +112,29 @@ def _note_strangers(store: Estate, tally: Tally) -> None:
 _FIRST = frozenset({Kind.SA_INIT_SENT, Kind.SA_INIT_RECEIVED})
 _LAST = frozenset({Kind.CLOSED, Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED})
 
+# What is written in one moment stands in any order, so only steps that the network lies between count.
+_STEPS = {
+    kind: step
+    for step, kinds in enumerate(
+        (
+            _FIRST,
+            {Kind.SA_INIT_ANSWERED},
+            {Kind.AUTH_SENT, Kind.AUTH_RECEIVED},
+            {*_LAST, Kind.CLEANUP_MM, Kind.CLEANUP_QM, Kind.ERROR},
+        )
+    )
+    for kind in kinds
+}
+
 
 def _newest_first(events: list[IkeEvent]) -> bool:
-    """Tell from the sessions themselves which way lines without times are sorted: most begin with SA_INIT."""
+    """Tell from the sessions themselves which way lines without times are sorted: most begin with SA_INIT.
+
+    Where no line names a session, from line to line of one peer: an exchange goes up in many steps and down in one.
+    """
     places: dict[str, list[tuple[int, bool]]] = {}
     for place, event in enumerate(events):
-        if event.kind in _FIRST or event.kind in _LAST:
+        if event.session and (event.kind in _FIRST or event.kind in _LAST):
             places.setdefault(event.session, []).append((place, event.kind in _FIRST))
     backwards = forwards = 0
     for marks in places.values():
@@ -126,4 +143,13 @@ def _newest_first(events: list[IkeEvent]) -> bool:
         if begins and ends:
             backwards += max(begins) > min(ends)
             forwards += min(begins) < max(ends)
+    if not places:
+        steps: dict[tuple[str, str], int] = {}
+        for event in events:
+            step = _STEPS.get(event.kind)
+            if step is not None:
+                before = steps.get((event.remote, event.local), step)
+                forwards += step > before
+                backwards += step < before
+                steps[event.remote, event.local] = step
     return backwards > forwards
