@@ -93,6 +93,14 @@ def _hypotheses(situation: Situation, n: Negotiation, *, deaf: bool) -> tuple[Hy
                 "See that every firewall on the way lets UDP fragments pass; compare a capture at both ends.",
             )
         )
+    if n.initiator is Initiator.AZURE and not any(e.local_port or e.remote_port for e in n.events):
+        found.append(
+            Hypothesis(
+                "IKE_AUTH went to UDP 4500 and a firewall or NAT on the way drops that: these lines hold no ports",
+                Confidence.LOW,
+                "Export the whole Message column: its ports tell. Or capture UDP 4500 at the peer during an attempt.",
+            )
+        )
     if n.initiator is Initiator.PEER and n.depth == 2:
         found.append(
             Hypothesis(
