@@ -381,6 +381,7 @@ class _Walk:
         self._state = folded[-1].state if folded else State.UNKNOWN
         # The Tunnel log says Connected: only it, or a dead peer, says otherwise.
         self._marked_up = self._state is State.UP and folded[-1].mark is not None
+        self._ended: tuple[int, IkeEvent] | None = None  # its SA, although the Tunnel log says Connected
         self._failures: list[tuple[int, Negotiation]] = []  # since the leg last succeeded
         self._unanswered: _Unanswered | None = None  # since the leg last succeeded
         self._refused: list[tuple[int, Negotiation]] = []  # children, since one was agreed
@@ -411,7 +412,7 @@ class _Walk:
         self._marked_up = self._marked_up or mark is not None
         if mark is not None:
             self._connected = at
-        self._failures, self._unanswered, self._refused = [], None, []
+        self._failures, self._unanswered, self._refused, self._ended = [], None, [], None
 
     def stay(self, at: int, mark: IkeEvent | None, negotiation: Negotiation | None) -> None:
         """It was agreed, and refused again before the Tunnel log said Connected: up only if it was up before."""
@@ -430,8 +431,12 @@ class _Walk:
 
     def end(self, at: int, event: IkeEvent, negotiation: Negotiation) -> None:
         """An established SA ended: down if the leg had one and no successor is near."""
-        if self._state is State.UP and (event.code == PEER_VANISHED or not self._marked_up) and self._stays_down(at):
+        if self._state is not State.UP or not self._stays_down(at):
+            return
+        if event.code == PEER_VANISHED or not self._marked_up:
             self._go(at, State.DOWN, event, negotiation)
+        else:
+            self._ended = at, event
 
     def refuse(self, at: int, negotiation: Negotiation) -> None:
         """An attempt was refused for good."""
@@ -495,12 +500,18 @@ class _Walk:
 
     def _fail_while_up(self, at: int, negotiation: Negotiation) -> None:
         # A duplicate, the standby instance, the other direction: no evidence of down, unless it goes on and on and
-        # there is no Tunnel log to ask.
+        # there is no Tunnel log to ask; or the leg's SA had ended, and the line that says Disconnected was lost.
         self._failures = [f for f in self._failures if f[0] >= at - self._times.attempts_window] + [(at, negotiation)]
         first, attempt = self._failures[0]
-        if self._tunnel_log or len(self._failures) < 3 or at - first < self._times.sustained_failures:
+        ended = self._ended if self._ended is not None and self._ended[0] >= at - self._times.attempts_window else None
+        if self._tunnel_log and ended is None:
             return
-        self._go(first, State.DOWN, None, attempt)
+        if len(self._failures) < 3 or at - first < self._times.sustained_failures:
+            return
+        if ended is not None and ended[0] <= first:
+            self._go(ended[0], State.DOWN, ended[1], attempt)
+        else:
+            self._go(first, State.DOWN, None, attempt)
 
     def _stays_down(self, at: int) -> bool:
         self.deadlines.add(at + self._times.grace)

@@ -211,6 +211,45 @@ def test_a_leg_that_is_up_is_down_when_three_attempts_fail_in_two_minutes(count:
         assert bool(log.outages()) is (down and not tunnel_log)
 
 
+@pytest.mark.parametrize("code", [13885, 13849, 13891, 13877])
+def test_an_association_that_ended_and_attempts_that_fail_since_are_down_although_nobody_wrote_disconnected(
+    code: int,
+) -> None:
+    """Logs are not lossless: TunnelDisconnected may be missing."""
+    for facts, down in (
+        (((0, f"CLOSE {code}"),), True),
+        (((0, "CLOSE 13821"),), False),
+        (((0, f"CLOSE {code}"), (20, UP_BY_AZURE)), False),
+    ):
+        log = ByHand()
+        log.attempt(-AN_HOUR, UP_BY_AZURE)
+        log.tunnel(-AN_HOUR + 1, up=True)
+        for at, fact in facts:
+            log.attempt(at, fact)
+        log.attempts((100, 140, 180, 230), REFUSED)
+        found = [(row["Cause"], row["FirstSeen"][11:19]) for row in log.outages()]
+        assert found == [("PreSharedKeyMismatch", "10:00:00")] * down, facts
+
+
+def test_nor_is_one_that_ended_ten_minutes_before() -> None:
+    for newest, down in ((598, True), (601, False)):
+        log = ByHand()
+        log.attempt(-AN_HOUR, UP_BY_AZURE)
+        log.tunnel(-AN_HOUR + 1, up=True)
+        log.attempt(0, "CLOSE 13885")
+        log.attempts((newest - 150, newest - 60, newest), REFUSED)
+        assert bool(log.outages()) is down
+
+
+def test_one_that_ended_alone_is_no_word_against_connected() -> None:
+    log = ByHand()
+    log.attempt(-AN_HOUR, UP_BY_AZURE)
+    log.tunnel(-AN_HOUR + 1, up=True)
+    log.attempt(0, "CLOSE 13885")
+    log.attempts((100, 140), REFUSED)
+    assert log.outages() == []
+
+
 def test_an_answered_first_message_or_a_benign_close_is_no_sign_of_up() -> None:
     log = ByHand()
     log.attempts((0, 40), REFUSED)
