@@ -19,6 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ikestream import grammar
+from ikestream.advice import Impact
+from ikestream.finding import Cause
 from ikestream.formats import Problem
 from ikestream.incident import Row
 from ikestream.listing import Line as Listed
@@ -168,7 +170,10 @@ def _ends(row: Row) -> str:
 
 def _headline(row: Row) -> Text:
     down = row["State"] == "Open"
-    state = Text("DOWN" if down else "was down", style="bold red" if down else "bold green")
+    whose = "BGP " if row["Cause"] == Cause.BGP_PEER_DOWN else ""  # the tunnel under it is up
+    degraded = row["Impact"] == Impact.DEGRADED and not whose
+    word = f"{whose}{'DEGRADED' if degraded else 'DOWN'}" if down else f"{whose}was down"
+    state = Text(word, style="bold red" if down else "bold green")
     if row["ResolvedAt"]:
         since = f" from {_moment(row['FirstSeen'])} to {_moment(row['ResolvedAt'])}, {row['DurationSeconds']:,.0f} s"
     else:

@@ -107,6 +107,18 @@ def test_the_table_says_what_when_and_why() -> None:
     assert ran.notes == []
 
 
+def test_what_is_not_down_is_not_said_to_be(tmp_path: Path) -> None:
+    assert "  BGP DOWN since " in diagnose(CASES / "BgpPeerDown" / "the-only-tunnel.log").out.decode()
+    whole = (CASES / "GatewayMaintenance" / "one-instance-of-active-active.log").read_text("utf-8")
+    lines = whole.splitlines(keepends=True)
+    half = tmp_path / "half.log"
+    last = max(n for n, line in enumerate(lines) if "TunnelDisconnected" in line)
+    half.write_text("".join(lines[: last + 1]), "utf-8")  # one instance is away, the other carries everything
+    text = diagnose(half).out.decode()
+    assert "  DEGRADED since " in text
+    assert "  DOWN since " not in text
+
+
 def test_an_outage_that_is_over_is_told_with_its_duration() -> None:
     assert "was down from 2026-03-02 10:00:00 UTC to 2026-03-02 10:05:00 UTC, 300 s" in diagnose(MENDED).out.decode()
 
