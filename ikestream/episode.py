@@ -10,7 +10,7 @@ from ikestream.far_end import FarEnd
 from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Initiator, Negotiation
-from ikestream.status import Change, Conclusion, Interval, Outcome, State, Timeline
+from ikestream.status import Change, Conclusion, Interval, Marks, Outcome, State, Timeline
 from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, WORST_DELAY, Times
 from ikestream.tunnel import Attempts, Gateway, Tunnel
 
@@ -71,6 +71,7 @@ class Situation:
     newest: tuple[Negotiation, ...]
     downs: tuple[Change, ...]  # the changes to down that began it, with what shows them
     changes: tuple[Change, ...]  # of all legs, from the first that is known
+    marks: Marks  # what the Tunnel log says of each leg
     gateway_events: tuple[IkeEvent, ...]
     last_good: Negotiation | None
     times: Times
@@ -88,7 +89,7 @@ class Situation:
             self.gateway, self.tunnel, self.episode, until,
             tuple(n for n in self.negotiations if n.start <= until), self.conclusions, self.attempts,
             tuple(n for n in self.failed if n.start <= until), newest, self.downs,
-            tuple(c for c in self.changes if c.at <= until), self.gateway_events, self.last_good, self.times,
+            tuple(c for c in self.changes if c.at <= until), self.marks, self.gateway_events, self.last_good, self.times,
             self.connections, self.far,
         )  # fmt: skip
 
@@ -292,5 +293,6 @@ def situate(
         last_good=max(good, key=lambda n: (conclusions[n].at, n.session), default=None),
         times=times,
         connections=connections,
+        marks=timeline.marks,
         far=far,
     )

@@ -9,15 +9,16 @@ span, and the peer's single offer among them is a span of its own that they cann
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ikestream.events import IkeEvent
 from ikestream.history import prune, recall
 from ikestream.negotiation import Negotiation
 from ikestream.session import EventKey, identify
-from ikestream.status import Change, Legs, Outcome, Timeline
-from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON
+from ikestream.status import Legs, Outcome, Timeline
+from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON, LIVE
 from ikestream.tunnel import Gateway, Span, Tunnel, gather
 
 MIN_FOLDED = 32
@@ -25,8 +26,13 @@ MIN_FOLDED = 32
 FEW_FOLDED = 8
 """But for no fewer: a tunnel that is well makes so many in a day, and a fleet of them would fill the memory."""
 MAX_SPANS = 256
+MAX_RUNS = 32
+"""Of each side and leg, that are told apart."""
 MAX_CHANGES = 512
 MAX_MARKS = 512
+
+
+_FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
 
 
 def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, readings: Iterable[int] = ()) -> None:
@@ -53,8 +59,9 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, r
     tunnel.folded_to = cut
     tunnel.forgotten_to = cut - FOLD_CONTEXT
     readings = sorted(readings)
-    for n in old:
-        _absorb(tunnel, n, timeline, readings)
+    changed = [c.at for c in timeline.changes]
+    for n in sorted(old, key=lambda n: (n.end, n.order)):  # as they were concluded, whenever that is done
+        _absorb(tunnel, n, timeline, changed, readings)
         session = tunnel.sessions[n.session]
         session.drop(identify(e) for e in n.events)
         if not session.events:
@@ -75,23 +82,23 @@ def _name_legs(tunnel: Tunnel, timeline: Timeline, until: int) -> dict[EventKey,
     return named
 
 
-def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline, readings: Iterable[int]) -> None:
+def _absorb(
+    tunnel: Tunnel, n: Negotiation, timeline: Timeline, changed: Sequence[int], readings: Iterable[int]
+) -> None:
     conclusion = timeline.conclusions[n]
-    # The state the leg was in when it was concluded: equal attempts before and after an up are two spans.
-    state: Change | None = None
-    for change in timeline.changes:
-        if change.at > conclusion.at:
-            break
-        if change.leg == n.local or not n.local:
-            state = change
+    # Between which changes it was concluded, and ended: equal attempts before and after an up are two spans. Of any leg,
+    # for the other one's going up or down begins and ends outages too.
+    stood = tuple(bisect_right(changed, end) for end in (conclusion.at, n.end))
+    stood = tuple(changed[place - 1] if place else 0 for place in stood)
     offers = (n.azure_ike, n.peer_ike, n.chosen_ike, n.azure_esp, n.peer_esp)
-    stood = (state.at, state.state) if state else None
     # The first attempt after a connection went begins another outage, one that was under way when it went belongs to none,
     # and one after it was configured anew is judged by what it is now: none may go under in those before.
     gone = tuple(max((at for at in timeline.removals if at < end), default=0) for end in (n.start, conclusion.at + 1))
     since = tuple(at for at in readings if at <= n.start)[-1:]
     after = ((gone, since),) if any(gone) or since else ()
     key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood, *after))
+    if conclusion.outcome in _FAILED:
+        key = _run(tunnel, n, key)
     for span in tunnel.spans:
         if span.key == key:
             span.attempts = gather((span.attempts, timeline.attempts[n]))
@@ -108,6 +115,27 @@ def _absorb(tunnel: Tunnel, n: Negotiation, timeline: Timeline, readings: Iterab
         poor = [s for s in tunnel.spans if not s.offers and s.outcome != Outcome.SUCCEEDED]
         tunnel.thinned += 1
         tunnel.spans.remove(min(poor or tunnel.spans, key=lambda s: (s.last_at, s.last.session)))
+
+
+def _run(tunnel: Tunnel, n: Negotiation, key: str) -> str:
+    """Return the key of the span that an attempt belongs to: the same again after something else, or after a long while, is
+    another run.
+
+    When the first run ended would be lost with it ("the policy did not match until 10:30"), and what was tried just before
+    something else. A side that goes on changing its mind has no such times worth keeping.
+    """
+    own = [
+        s for s in tunnel.spans if s.outcome in _FAILED and s.last.local == n.local and s.last.initiator is n.initiator
+    ]
+    if not own:
+        return key
+    newest = max(own, key=lambda s: (s.last_at, s.last.session))
+    if newest.key.partition(".")[0] == key and n.start - newest.last_at <= LIVE.attempts_window:
+        return newest.key
+    same = [s.key for s in own if s.key.partition(".")[0] == key]
+    if not same or len(own) >= MAX_RUNS:
+        return max(same, key=lambda k: int(k.partition(".")[2] or 0), default=key)
+    return f"{key}.{len(same)}"
 
 
 def _digest(key: tuple[object, ...]) -> str:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from heapq import heappop, heappush
 from itertools import islice
 from operator import attrgetter
+from typing import TypeAlias
 
 from ikestream import codes
 from ikestream.events import IkeEvent, Kind
@@ -90,6 +91,10 @@ class Interval:
     moved: bool = False
 
 
+Marks: TypeAlias = Mapping[str, Sequence[IkeEvent]]
+"""Leg -> what the Tunnel log says of it, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """Everything `episode` and the rules need to know of one tunnel at `now`."""
@@ -102,6 +107,7 @@ class Timeline:
     legs: tuple[LegStatus, ...]
     deadlines: frozenset[int]  # instants after `now` at which time alone may change any of this
     pending: bool  # a negotiation that began is not concluded yet
+    marks: Marks
     removals: tuple[int, ...] = ()  # when the connection went from Azure, in order
 
 
@@ -221,6 +227,7 @@ def observe(
         deadlines=frozenset(d for d in deadlines if d > now),
         pending=any(c.outcome is Outcome.PENDING for c in conclusions.values()),
         removals=tuple(gone),
+        marks=leg_of.marks,
     )
 
 

@@ -68,7 +68,7 @@ def spells(
             if change.state is State.UP:
                 all_spells.append(Spell(tunnel.remote, leg, _instance(change), up=True, start=change.at, end=until))
             elif before is State.UP and change.at not in harmless:
-                lines = tuple(dict.fromkeys(written_about(tunnel, change, times.grace)))
+                lines = tuple(dict.fromkeys(written_about(tunnel, timeline.marks, change, times.grace)))
                 if not any(read(e) is How.REMOVED for e in lines):
                     all_spells.append(
                         Spell(tunnel.remote, leg, _instance(change), up=False, start=change.at, end=until, lines=lines)

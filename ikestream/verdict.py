@@ -538,6 +538,23 @@ Tried: TypeAlias = tuple[Initiator, str]
 """Who began, and on which of Azure's addresses."""
 
 
+def _turns(failed: Sequence[Negotiation]) -> list[Negotiation]:
+    """Return the attempts with which a side began, or ended, to fail in one way; what lies between says nothing new, and
+    folding keeps no more of it."""
+    sides: dict[Tried, list[Negotiation]] = {}
+    for n in failed:
+        sides.setdefault((n.initiator, n.local), []).append(n)
+    kept: set[Negotiation] = set()
+    for own in sides.values():
+        ways = [way(n) for n in own]
+        kept.update(
+            n
+            for place, n in enumerate(own)
+            if place in (0, len(own) - 1) or not ways[place - 1] == ways[place] == ways[place + 1]
+        )
+    return [n for n in failed if n in kept]
+
+
 def trace(situation: Situation) -> list[Span]:
     """Return the causes that the newest attempts showed over the episode, oldest first, at most `MAX_SPANS`."""
     spans: list[Span] = []
@@ -547,7 +564,7 @@ def trace(situation: Situation) -> list[Span]:
     alike: list[tuple[int, frozenset[tuple[Tried, Signature]]]] = []
     until: dict[frozenset[tuple[Tried, Signature]], tuple[tuple[Negotiation, ...], int]] = {}
     key: frozenset[tuple[Tried, Signature]] = frozenset()
-    for n in situation.failed:
+    for n in _turns(situation.failed):
         here, at = (n.initiator, n.local), situation.conclusions[n].at
         newest[here] = n
         over = [k for k in newest if k[0] is n.initiator and tried[k] < at - situation.times.attempts_window]

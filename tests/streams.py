@@ -133,8 +133,29 @@ _NOTIFIES = (
     "Traffic Selectors Unacceptable",
     "Invalid KE Payload",
     "Invalid Syntax",
+    "INVALID_ID_INFORMATION",
+    "TEMPORARY_FAILURE",
 )
-_CODES = (13801, 13868, 13805, 13885, 13886, 13807, 13821, 13999, 4320, 13843, 13877, 13891, 13895)
+_CODES = (
+    13801,
+    13868,
+    13805,
+    13885,
+    13886,
+    13807,
+    13821,
+    13999,
+    4320,
+    13843,
+    13877,
+    13891,
+    13895,
+    13802,
+    13809,
+    13822,
+    13861,
+    13869,
+)
 BODIES = (
     *(row.sample for row in ROWS),
     *(

@@ -141,6 +141,22 @@ def test_r15_the_tunnel_log_has_no_local_address_and_is_joined_by_the_instance(f
     assert {leg["LocalIP"]: leg["State"] for leg in row["Legs"]} == {AZURE: "Up", AZURE_2: "Down"}
 
 
+def test_r15_the_other_legs_drop_of_the_same_minute_is_none_of_this_ones() -> None:
+    log = ByHand()
+    log.attempt(0, UP_BY_AZURE, local=AZURE, instance=IN_0)
+    log.attempt(5, UP_BY_AZURE, local=AZURE_2, instance=IN_1)
+    for instance in (IN_0, IN_1):
+        log.tunnel(10, up=True, instance=instance)
+    log.tunnel(3600, up=False, instance=IN_0, reason="Pre-shared Key Changed")
+    log.attempt(3605, UP_BY_AZURE, local=AZURE, instance=IN_0)
+    log.tunnel(3606, up=True, instance=IN_0)
+    log.tunnel(3620, up=False, instance=IN_1, reason="DPD timed out")
+    log.attempts(range(3700, 4600, 60), "A_INIT; CLOSE 13805", local=AZURE_2, instance=IN_1)
+    (row,) = (r for r in log.rows() if r["Cause"] == "RedundancyLost")
+    assert "The log says: the peer stopped responding." in row["Explanation"]
+    assert not [e for e in row["Evidence"] if "Pre-shared Key Changed" in e["Message"]]
+
+
 def test_r15_an_instance_that_never_spoke_of_an_address_is_a_leg_by_its_name() -> None:
     log = ByHand()
     log.tunnel(0, up=True, instance=IN_0)

@@ -15,7 +15,7 @@ from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.negotiation import CHILD_EXPIRED, ENDS, Negotiation
-from ikestream.status import REMOVED, Change, Outcome, State
+from ikestream.status import REMOVED, Change, Marks, Outcome, State
 from ikestream.times import SECOND
 from ikestream.tunnel import DEAD_PEER, Tunnel
 
@@ -84,7 +84,7 @@ def endings(situation: Situation) -> tuple[Ending, ...]:
     for change in situation.downs:
         if _never_stood(change):
             continue
-        for event in written_about(situation.tunnel, change, situation.times.grace):
+        for event in written_about(situation.tunnel, situation.marks, change, situation.times.grace):
             if (event.at or 0) > situation.until:
                 continue
             found[event.at or 0, event.message, event.text] = Ending(_how(situation, change, event), event)
@@ -129,13 +129,18 @@ def attempts_after(situation: Situation) -> list[Negotiation]:
     return [n for n in situation.failed if situation.conclusions[n].at >= start and n.kinds & _BEGINS]
 
 
-def written_about(tunnel: Tunnel, down: Change, grace: int) -> list[IkeEvent]:
-    """Return the lines about a leg's end. The other log's line stands seconds away: they are not written at one instant."""
+def written_about(tunnel: Tunnel, marks: Marks, down: Change, grace: int) -> list[IkeEvent]:
+    """Return the lines about a leg's end. The other log's line stands seconds away: they are not written at one instant.
+
+    `marks` is what the Tunnel log says of each leg, which it knows by its instance only (facts R15): the other leg's drop of
+    the same minute is none of this one's.
+    """
+    said = marks.get(down.leg, ()) if down.leg else tunnel.marks.values()
+    closed = (e for e in tunnel.ends.values() if not e.local or not down.leg or down.leg in (e.local, e.instance))
     near = [
         e
-        for e in (*tunnel.ends.values(), *(m for m in tunnel.marks.values() if m.kind is Kind.TUNNEL_DOWN))
+        for e in (*closed, *(m for m in said if m.kind is Kind.TUNNEL_DOWN))
         if abs((e.at or 0) - down.at) <= (AT_ONCE if e.code == DELETED_EARLY else grace)
-        and (not e.local or not down.leg or down.leg in (e.local, e.instance))
     ]
     return near if down.mark is None else [down.mark, *near]
 

@@ -58,7 +58,7 @@ def ended_on_demand(
 
 
 def _is_clean(tunnel: Tunnel, timeline: Timeline, down: Change, times: Times) -> bool:
-    how = {read(e) for e in written_about(tunnel, down, times.grace)} - {How.UNSAID}
+    how = {read(e) for e in written_about(tunnel, timeline.marks, down, times.grace)} - {How.UNSAID}
     return (
         bool(how)
         and how <= {How.DELETED, How.ENDED, How.EXPIRED}

@@ -67,7 +67,7 @@ def _lame(outlook: Outlook, *, expected: bool) -> Iterator[_Lame]:
         current = found[-1] if found and found[-1].end is None else None
         if works and missing and current is None:
             again = found and change.at - (found[-1].end or 0) < outlook.times.stability and found[-1].back
-            if again:
+            if again and missing.keys() <= found[-1].missing.keys():  # another leg is another story
                 found[-1].end = None
             else:
                 found.append(_Lame(change.at, None, dict(missing)))
@@ -81,7 +81,7 @@ def _lame(outlook: Outlook, *, expected: bool) -> Iterator[_Lame]:
 
 
 def _is_put_down(outlook: Outlook, down: Change) -> bool:
-    about = written_about(outlook.tunnel, down, outlook.times.grace)
+    about = written_about(outlook.tunnel, outlook.timeline.marks, down, outlook.times.grace)
     if any(read(e) is How.REMOVED for e in about):
         return True
     return ends_on_demand(outlook.tunnel, outlook.timeline, down.at, outlook.times, outlook.configured)
@@ -91,7 +91,11 @@ def _advice(outlook: Outlook, lame: _Lame, *, expected: bool) -> Advice:
     legs = sorted(lame.missing)
     names = ", ".join(leg or "unknown" for leg in legs)
     attempts = _attempts(outlook, legs, lame)
-    ends = [e for d in lame.missing.values() for e in written_about(outlook.tunnel, d, outlook.times.grace)]
+    ends = [
+        e
+        for d in lame.missing.values()
+        for e in written_about(outlook.tunnel, outlook.timeline.marks, d, outlook.times.grace)
+    ]
     newest = attempts[-1] if attempts else None
     what = "legs" if len(legs) > 1 else "leg"
     remote = outlook.tunnel.remote
