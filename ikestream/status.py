@@ -554,6 +554,14 @@ def _replay(
         for at in (span.first_at, span.last_at)
     ]
     expired = [at for n in own for at in n.child_expiries]
+    born: list[tuple[int, int, str]] = []
+    if any(n.sa_ends for n in own):
+        folded_last = (s.last for s in tunnel.spans if legs.name(s.last.local, s.last.instance) == leg)
+        born = sorted(
+            (conclusions[n].at, n.start, n.session)
+            for n in (*own, *folded_last)
+            if conclusions[n].outcome is Outcome.SUCCEEDED and n.kinds & _EXCHANGE
+        )
     refused: list[int] = []  # of attempts from the first message on
     if succeeded and gateway.writes_tunnel_log:
         refused = sorted(c.at for n in own if (c := conclusions[n]).outcome is Outcome.REFUSED and n.kinds & _EXCHANGE)
@@ -584,12 +592,26 @@ def _replay(
             steps.append((at, 1, n.session, len(steps), walk.stall, (n,)))
         for event in n.sa_ends:
             at = event.at or 0
-            steps.append((at, 1, event.message, len(steps), walk.end, (at, event, n)))
+            if not _is_replaced(event, born, gateway.owners.get(event.session), tunnel.remote):
+                steps.append((at, 1, event.message, len(steps), walk.end, (at, event, n)))
     steps.sort()  # never by more than their number, which is another for each
     for *_, act, arguments in steps:
         act(*arguments)
     deadlines.update(walk.deadlines)
     return walk.changes
+
+
+def _is_replaced(end: IkeEvent, born: list[tuple[int, int, str]], owner: tuple[int, str] | None, remote: str) -> bool:
+    """Whether what ended is an older IKE SA than the leg's newest: the peer restarted, say, and came back with another.
+
+    `born` are (agreed at, begun at, SESSION_ID) of the leg's IKE SAs, in order; `owner` is when the session of the line was
+    first seen, and whose it is. Of a session that only the line itself knows nothing is sure.
+    """
+    place = bisect_right(born, (end.at or 0, 1 << 62, ""))
+    if not place or owner is None or owner[1] != remote:
+        return False
+    _, begun, session = born[place - 1]
+    return session != end.session and owner[0] < begun
 
 
 def _between(instants: list[int], first: int, last: int) -> bool:

@@ -220,6 +220,7 @@ def test_an_association_that_ended_and_attempts_that_fail_since_are_down_althoug
         (((0, f"CLOSE {code}"),), True),
         (((0, "CLOSE 13821"),), False),
         (((0, f"CLOSE {code}"), (20, UP_BY_AZURE)), False),
+        (((0, f"CLOSE {code}"), (70, UP_BY_AZURE)), False),
     ):
         log = ByHand()
         log.attempt(-AN_HOUR, UP_BY_AZURE)
@@ -239,6 +240,20 @@ def test_nor_is_one_that_ended_ten_minutes_before() -> None:
         log.attempt(0, "CLOSE 13885")
         log.attempts((newest - 150, newest - 60, newest), REFUSED)
         assert bool(log.outages()) is down
+
+
+@pytest.mark.parametrize("code", [13886, 13885, 13877, 13849, 13891])
+@pytest.mark.parametrize("tunnel_log", [True, False])
+def test_the_end_of_an_association_that_was_replaced_is_nobodys_end(code: int, tunnel_log: bool) -> None:
+    for which, down in (("old", False), ("new", True)):
+        log = ByHand()
+        sessions = {"old": log.attempt(-AN_HOUR, UP_BY_PEER), "new": log.attempt(0, UP_BY_PEER)}
+        if tunnel_log:
+            log.tunnel(-AN_HOUR + 1, up=True)
+        log.attempt(300, f"CLOSE {code}", session=sessions[which])
+        # Alone a reset is no fault, and for all but dead peer detection Connected stands.
+        named = code != 13877 and (code == 13886 or not tunnel_log)
+        assert bool(log.outages()) is (down and named), which
 
 
 def test_one_that_ended_alone_is_no_word_against_connected() -> None:

@@ -133,6 +133,21 @@ def cookie(lab: Lab) -> Story:
     return _fine(lab, "cookie", site)
 
 
+def peer_restarts(lab: Lab) -> Story:
+    """The peer restarts in seconds and comes back with a new IKE SA. What Azure holds of the old one ends by itself: by dead
+    peer detection a minute or two later, or hours later with its lifetime."""
+    site = lab.site()
+    site.run(HOUR)
+    code, after = lab.random.choice(((13886, 100 * SECOND), (13885, 2 * HOUR)))
+    old = site.restart_peer()
+    site.run(after)
+    for life, session in zip(site.lives, old, strict=True):
+        page = site.page(life, site.now, session)
+        page.write(lab.log.wording.closed(page.tunnel, code), after=0)
+    site.run(2 * HOUR)
+    return _fine(lab, "peer_restarts", site)
+
+
 def configuration_saved(lab: Lab) -> Story:
     """Somebody saves an unrelated change of the gateway; the tunnel is renegotiated and back in seconds."""
     site = lab.site()
@@ -209,6 +224,7 @@ HEALTHY: tuple[Scenario, ...] = (
     rekey_collision,
     group_corrected,
     cookie,
+    peer_restarts,
     configuration_saved,
     second_attempt_refused,
     logging_switched_on,

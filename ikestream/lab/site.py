@@ -70,6 +70,15 @@ class Site:
         for life in self.lives:
             self._end(life, self.now, code, reason=reason, closes=closes)
 
+    def restart_peer(self) -> list[str]:
+        """The peer comes back with new IKE SAs and says nothing of the old ones; return the SESSION_IDs of those."""
+        old = [life.session for life in self.lives]
+        for life in self.lives:
+            page = self.page(life, self.now)
+            Exchange(self.azure, self.peer, page).run(Side.PEER)
+            self._begin(life, page)
+        return old
+
     def take_over(self, gap: int, *, reason: str = "") -> None:
         """The other instance takes every leg of this site over; nothing is negotiated for `gap` ms."""
         for life in self.lives:
