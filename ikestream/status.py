@@ -481,7 +481,10 @@ class _Walk:
 
     def stall(self, negotiation: Negotiation) -> None:
         """Nobody answered, or nobody went on."""
-        if self._state is not State.UNKNOWN:
+        if self._state is State.DOWN:
+            return
+        up = self._state is State.UP
+        if up and (self._tunnel_log or negotiation.initiator is not Initiator.AZURE or negotiation.depth > 0):
             return
         # One unanswered attempt proves little; the second of Azure, or a whole minute of it, does. A peer whose
         # attempts stop half-way is less certain: the answer may only have gone another way.
@@ -491,6 +494,12 @@ class _Walk:
         unanswered.forget(n.start - times.attempts_window, self._received[heard - 1] if heard else 0)
         unanswered.add(n)
         first, attempts = unanswered.first, unanswered.attempts(n.initiator)
+        if up:
+            # Azure calls anew where it has no SA left. A line that would say how it ended may be lost, or worded as nobody
+            # has seen it; without a Tunnel log only these calls tell, if they go on and nothing at all comes back.
+            if attempts >= 3 and n.end - first.start >= times.silence and not self._hears(first):
+                self._go(first.start, State.DOWN, None, first)
+            return
         enough = attempts > (2 if n.initiator is Initiator.PEER else 1)
         lasting = n.initiator is Initiator.AZURE and n.end - first.start >= times.stall
         if (enough or lasting) and not self._hears(first):
