@@ -509,6 +509,23 @@ def test_a_whole_gateway_down_is_critical_and_one_instance_of_two_a_warning(legs
     assert (IN_0 in whole["Summary"]) is (legs == 2)
 
 
+@pytest.mark.parametrize(
+    ("moved", "expected"), [(3, ("GatewayFailover", "Medium")), (2, ("GatewayFailover", "Medium")), (1, None)]
+)
+@pytest.mark.parametrize("reason", ["", "DPD timed out"])
+def test_most_of_a_gateways_tunnels_back_on_the_other_instance_were_taken_over(
+    moved: int, expected: tuple[str, str] | None, reason: str
+) -> None:
+    peers = [f"198.51.100.{n}" for n in (7, 8, 9)]
+    log = connected(*peers)
+    for n, peer in enumerate(peers):
+        log.tunnel(n, up=False, peer=peer, reason=reason)
+        log.tunnel(400 + n, up=True, peer=peer, instance=IN_1 if n < moved else IN_0)
+    (whole,) = [row for row in log.outages() if row["Scope"] == "Gateway"]
+    assert (verdict(whole) == ("GatewayFailover", "Medium")) is (expected is not None)
+    assert (whole["ActionOn"] == "Azure") is (expected is not None)
+
+
 def test_a_phase_two_that_is_refused_for_good_while_connected_is_critical() -> None:
     log = ByHand()
     log.attempt(-600, UP_BY_AZURE)

@@ -1,7 +1,7 @@
 """Many tunnels of a gateway at once: what they have in common is the gateway, or the line before it (facts 3.7, 2.17).
 
 The gateway's own events decide first, then what the closing lines say: peers that fall silent by the dozen in one
-minute did not all fail. With no word from anybody the cause stays open; that it was the gateway's is plain.
+minute did not all fail. Where most came back on the other instance, that one took them over, whatever they say. With no word from anybody the cause stays open; that it was the gateway's is plain.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.rules.ending import How, read
 from ikestream.rules.gateway import AFTER, BEFORE
 from ikestream.together import Together
-from ikestream.tunnel import Gateway
+from ikestream.tunnel import Gateway, Spell
 
 
 def judge(gateway: Gateway, crowd: Together) -> Finding:
@@ -37,6 +37,9 @@ def judge(gateway: Gateway, crowd: Together) -> Finding:
     elif share[How.RECONFIGURED] >= half:
         cause, confidence, action = Cause.CONFIGURATION_CHANGED, Confidence.MEDIUM, ActionOn.AZURE
         told, lines = "The configuration of the gateway was changed.", said[How.RECONFIGURED]
+    elif sum(_moved(gateway, s) for s in crowd.fell) > half:
+        cause, confidence, action = Cause.GATEWAY_FAILOVER, Confidence.MEDIUM, ActionOn.AZURE
+        told = "Most of them came back on the other instance: the gateway failed over, and said nothing of it."
     elif share[How.VANISHED] >= half:
         cause, confidence = Cause.PEER_STOPPED_RESPONDING, Confidence.MEDIUM
         told = "Their peers stopped answering Azure's liveness checks (dead peer detection) in the same two minutes: the gateway, or a line that they share, is the likely reason, not the peers."
@@ -54,6 +57,15 @@ def judge(gateway: Gateway, crowd: Together) -> Finding:
         code=next((e.code for e in lines if e.code), None),
         evidence=tuple(sorted(set(lines), key=lambda e: (e.at or 0, e.instance, e.remote, e.message, e.text))[:12]),
     )
+
+
+def _moved(gateway: Gateway, fell: Spell) -> bool:
+    """Whether a leg came back on another instance than the one it had been on."""
+    tunnel = gateway.tunnels.get(fell.remote)
+    back = (
+        (s for s in tunnel.spells if s.up and s.leg == fell.leg and s.start == fell.end) if tunnel is not None else ()
+    )
+    return any(s.instance and fell.instance and s.instance != fell.instance for s in back)
 
 
 def _near(gateway: Gateway, kind: Kind, crowd: Together) -> list[IkeEvent]:
