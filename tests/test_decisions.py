@@ -17,6 +17,7 @@ from tests.by_hand import (
     IN_1,
     OTHER_PEER,
     UP_BY_AZURE,
+    UP_BY_PEER,
     ByHand,
     hypotheses,
     verdict,
@@ -444,6 +445,23 @@ def test_flapping_is_an_error_from_six_an_hour(drops: int, severity: str) -> Non
         log.tunnel(n * 600, up=False)
         log.tunnel(n * 600 + 20, up=True)
     assert [row["Severity"] for row in advisories(log, "Flapping")] == [severity]
+
+
+@pytest.mark.parametrize(("up", "away", "told"), [(28_800, 30, True), (28_800, 70, False), (20_000, 30, False)])
+def test_a_peer_that_renews_with_a_gap_when_the_lifetime_is_over_does_not_dial_on_demand(
+    up: int, away: int, told: bool
+) -> None:
+    log = ByHand()
+    for n in range(4):
+        log.attempt(n * (up + away), UP_BY_PEER)
+        log.tunnel(n * (up + away) + 0.5, up=True)
+        log.attempt(n * (up + away) + up - 1, "CLOSE 13885")
+        log.tunnel(n * (up + away) + up, up=False)
+    log.attempt(4 * (up + away), UP_BY_PEER)
+    log.tunnel(4 * (up + away) + 0.5, up=True)
+    found = advisories(log, "PeriodicDrop")
+    assert [(row["Severity"], "28,800" in row["Explanation"]) for row in found] == [("Warning", True)] * told
+    assert log.outages() == []
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
-from ikestream.rules.drops import SETTLED, Drop, drops
+from ikestream.rules.drops import AGREES, LIFETIMES, SETTLED, Drop, drops
 from ikestream.times import DAY, MINUTE, SECOND
 from ikestream.timestamps import moment
 
@@ -18,20 +18,10 @@ LEAST = 3
 LEAST_UNNAMED = 4
 """Three drops that fit no lifetime are as often chance: two distances out of many agree within 5 % by themselves."""
 WITHIN = 7 * DAY
-AGREES = 0.05
-"""Distances that differ by less are equal (facts 2.22)."""
 SHORTEST = 30 * MINUTE
 """Nothing renews more often; drops that come faster are `Flapping`."""
 LONG = 10 * SECOND
 """A drop longer than this is more than the gap of a rekey; one of the run is enough, since it may be the next one again."""
-
-LIFETIMES = (
-    (28_800, "the IKE (phase 1) lifetime of Azure's gateways"),
-    (27_000, "the IPsec (phase 2) lifetime of Azure's default policy"),
-    (3_600, "an hour, a common phase 2 lifetime of devices"),
-    (86_400, "a day: the phase 1 lifetime of many devices, and the reconnect that some access lines force"),
-)
-"""Seconds, and whose that usually is (facts 2.22)."""
 
 
 def advise(outlook: Outlook) -> Iterator[Advice]:
