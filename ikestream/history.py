@@ -288,7 +288,7 @@ def _failure(n: Negotiation, conclusion: Conclusion) -> tuple[What, Reason] | No
         return What.COLLISION, Reason.OTHER
     if conclusion.outcome not in (Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED) or n.child_agreed_at is not None:
         return None
-    if n.refused_authentication or (n.kinds & _BEGINS and not (n.depth >= 4 and n.refused_policy)):
+    if n.only_ends or n.refused_authentication or (n.kinds & _BEGINS and not (n.depth >= 4 and n.refused_policy)):
         return None
     return What.CHILD, _reason(n, said)
 

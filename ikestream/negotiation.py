@@ -356,6 +356,11 @@ class Negotiation:
         return tuple(e for e in self.events if e.kind is Kind.CLOSED and e.code in SA_ENDS)
 
     @once
+    def only_ends(self) -> bool:
+        """Whether nothing stands in it but the end of an SA, the peer's delete included: no exchange is spoken of."""
+        return self.kinds <= {Kind.CLOSED} and ENDS.issuperset(self.codes)
+
+    @once
     def refused_authentication(self) -> bool:
         """Whether authentication was what failed."""
         return "AUTHENTICATION_FAILED" in self.sent_notifies | self.received_notifies or bool(

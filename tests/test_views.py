@@ -238,6 +238,14 @@ def test_a_tunnel_that_ends(code: int, cause: str, confidence: str, up: str) -> 
     assert verdict(log.outage()) == (cause, confidence)
 
 
+def test_a_delete_alone_is_no_renewal_that_failed() -> None:
+    """13807 may end one that was up: nothing of a renewal is spoken of, and the leg is not seen to go."""
+    log = ByHand()
+    session = log.attempt(0, UP_BY_AZURE)
+    log.attempt(3600, "CLOSE 13807", session=session)
+    assert [row["Cause"] for row in log.rows() if row["Cause"] in ("RekeyFailed", "ChildSaFailing")] == []
+
+
 def test_an_address_without_a_connection_is_no_tunnel() -> None:
     log = ByHand()
     log.attempts(AGAIN, "P_INIT; CLOSE 13825")

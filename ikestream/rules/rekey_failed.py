@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from ikestream import codes
 from ikestream.advice import Advice, Impact, Outlook
 from ikestream.episode import FAILED, Situation
-from ikestream.events import Kind
 from ikestream.finding import ActionOn, Advisory, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.history import NAMED, SETTLED, Streak, What
-from ikestream.negotiation import ENDS, Negotiation
+from ikestream.negotiation import Negotiation
 from ikestream.rules.ending import How, endings, evidence, those
 from ikestream.rules.signature import DH_CODES, prove, rekeys
 from ikestream.status import Outcome
@@ -153,7 +152,7 @@ def _last_rekey(situation: Situation, leg: str) -> Negotiation | None:
 
 
 def _failed(situation: Situation, n: Negotiation) -> bool:
-    if n.kinds <= {Kind.CLOSED} and set(n.codes) <= ENDS:
-        return False  # the end of what was up, by the peer's delete, too: no renewal is spoken of
+    if n.only_ends:
+        return False
     named = (n.sent_notifies | n.received_notifies) & _OF_OTHERS or n.refused_policy or DH_CODES & set(n.codes)
     return situation.conclusions[n].outcome in FAILED and not named and 13999 not in n.codes
