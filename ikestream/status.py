@@ -484,7 +484,7 @@ class _Walk:
         if self._state is State.DOWN:
             return
         up = self._state is State.UP
-        if up and (self._tunnel_log or negotiation.initiator is not Initiator.AZURE or negotiation.depth > 0):
+        if up and (self._tunnel_log or negotiation.initiator is not Initiator.AZURE):
             return
         # One unanswered attempt proves little; the second of Azure, or a whole minute of it, does. A peer whose
         # attempts stop half-way is less certain: the answer may only have gone another way.
@@ -496,7 +496,7 @@ class _Walk:
         first, attempts = unanswered.first, unanswered.attempts(n.initiator)
         if up:
             # Azure calls anew where it has no SA left. A line that would say how it ended may be lost, or worded as nobody
-            # has seen it; without a Tunnel log only these calls tell, if they go on and nothing at all comes back.
+            # has seen it; without a Tunnel log only these calls tell, if they go on and none of them is answered to the end.
             if attempts >= 3 and n.end - first.start >= times.silence and not self._hears(first):
                 self._go(first.start, State.DOWN, None, first)
             return
