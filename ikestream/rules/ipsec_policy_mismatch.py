@@ -20,6 +20,7 @@ from ikestream.rules.signature import (
     POLICY_MATCH,
     collides_around,
     ikev2_is_shown,
+    newest_of_each,
     newest_or_before,
     prove,
     refuses_child,
@@ -45,9 +46,10 @@ def judge(situation: Situation) -> Finding | None:
     """Return the finding if the newest failures are refusals of a child SA by policy."""
     refused = [n for n in situation.newest if refuses_child(situation, n)]
     if not situation.newest:  # the renewals that were refused just before the tunnel went down
-        refused = [n for n in newest_or_before(situation) if refuses_child(situation, n) and rekeys(situation, n)]
-        if collides_around(situation, refused):
+        before = [n for n in newest_or_before(situation) if refuses_child(situation, n) and rekeys(situation, n)]
+        if collides_around(situation, before):
             return None
+        refused = newest_of_each(situation, before)
     if not refused:
         return None
     quick_mode = not ikev2_is_shown(situation)

@@ -26,6 +26,7 @@ from ikestream.rules.signature import (
     POLICY_MATCH,
     collides_around,
     ikev2_is_shown,
+    newest_of_each,
     newest_or_before,
     prove,
     refuses_child,
@@ -129,5 +130,5 @@ def _finding(situation: Situation, refused: list[Negotiation], offers: Offers, c
         if ours
         else "The PFS group: read it in the phase 2 settings of both ends, it is not in this log.",
         code=next((c for n in refused for c in n.codes if c in DH_CODES or c == POLICY_MATCH), POLICY_MATCH),
-        evidence=prove(dict.fromkeys([*refused, *offers.sessions]), PROOF),
+        evidence=prove(dict.fromkeys([*newest_of_each(situation, refused), *offers.sessions]), PROOF),
     )

@@ -248,6 +248,12 @@ def newest_or_before(situation: Situation) -> tuple[Negotiation, ...]:
     )
 
 
+def newest_of_each(situation: Situation, negotiations: Iterable[Negotiation]) -> list[Negotiation]:
+    """Return the newest of each initiator: of those before it folding keeps the first ever, not the first in a window."""
+    ordered = sorted(negotiations, key=lambda n: (situation.conclusions[n].at, n.session))
+    return list({n.initiator: n for n in ordered}.values())
+
+
 _COLLISIONS = frozenset({"TEMPORARY_FAILURE", "CHILD_SA_NOT_FOUND"})
 _COLLISION_CODE = 13821
 
