@@ -87,3 +87,16 @@ def test_it_ends_the_same_however_it_is_delivered(seed: int) -> None:
     assert told(as_delivered(post(records, chance, feed), chance)) == expected
     with patch.object(fold, "MIN_FOLDED", 1):
         assert told(as_delivered(post(records, chance, feed), chance)) == expected, "folded"
+
+
+@pytest.mark.parametrize("fewest", [1, 1 << 30])
+def test_how_long_a_reason_was_shown_is_read_off_the_side_that_showed_it(fewest: int) -> None:
+    """Azure's calls go on as before; of so many folding keeps the first and the last, and neither says when the peer's changed."""
+    log = ByHand()
+    log.attempts(range(0, 8000, 60), f"{ASKED}; AUTH_OUT; CLOSE 13805")
+    log.attempts(range(20, 640, 60), f"{CALLED}; RECV_IKE AES256/SHA384/ECP384; N_OUT Policy Mismatch")
+    log.attempts(range(7220, 8000, 60), f"{CALLED}; AUTH_IN; N_OUT Authentication failed")
+    with patch.object(fold, "MIN_FOLDED", fewest), patch.object(fold, "FEW_FOLDED", fewest):
+        row = log.outage()
+    assert row["Cause"] == "PreSharedKeyMismatch"
+    assert "to 2026-03-02 10:10:20 UTC: the phase 1 (IKE) policies do not match." in row["Explanation"]
