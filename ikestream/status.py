@@ -601,7 +601,7 @@ def _replay(
             steps.append((at, 1, n.session, len(steps), walk.stall, (n,)))
         for event in n.sa_ends:
             at = event.at or 0
-            if not _is_replaced(event, born, gateway.owners.get(event.session), tunnel.remote):
+            if not _is_replaced(event, born, gateway.owners.get(event.session)):
                 steps.append((at, 1, event.message, len(steps), walk.end, (at, event, n)))
     steps.sort()  # never by more than their number, which is another for each
     for *_, act, arguments in steps:
@@ -610,14 +610,14 @@ def _replay(
     return walk.changes
 
 
-def _is_replaced(end: IkeEvent, born: list[tuple[int, int, str]], owner: tuple[int, str] | None, remote: str) -> bool:
+def _is_replaced(end: IkeEvent, born: list[tuple[int, int, str]], owner: tuple[int, str] | None) -> bool:
     """Whether what ended is an older IKE SA than the leg's newest: the peer restarted, say, and came back with another.
 
-    `born` are (agreed at, begun at, SESSION_ID) of the leg's IKE SAs, in order; `owner` is when the session of the line was
-    first seen, and whose it is. Of a session that only the line itself knows nothing is sure.
+    `born` are (agreed at, begun at, SESSION_ID) of the leg's IKE SAs, in order; `owner` says when the session of the line was
+    first seen. Of a session that only the line itself knows nothing is sure.
     """
     place = bisect_right(born, (end.at or 0, 1 << 62, ""))
-    if not place or owner is None or owner[1] != remote:
+    if not place or owner is None:
         return False
     _, begun, session = born[place - 1]
     return session != end.session and owner[0] < begun

@@ -283,6 +283,7 @@ def test_an_answered_first_message_or_a_benign_close_is_no_sign_of_up() -> None:
         (["TS_PROP 0.0.0.0/0 > 0.0.0.0/0; N_IN Policy Mismatch"], "10:15:00"),  # one more child
         (["connected", REFUSED], "10:11:00"),
         (["connected late", REFUSED], "10:14:00"),
+        (["later", REFUSED], "10:15:00"),
     ],
 )
 def test_where_the_tunnel_log_is_written_an_agreed_child_waits_for_its_word_unless_nothing_contradicts(
@@ -295,9 +296,10 @@ def test_where_the_tunnel_log_is_written_an_agreed_child_waits_for_its_word_unle
     for n, fact in enumerate(after):
         if fact.startswith("connected"):
             log.tunnel(780 if "late" in fact else 600.5, up=True)
-        else:
-            log.attempt(700 + n, fact)
+        elif fact != "later":
+            log.attempt((950 if "later" in after else 700) + n, fact)
     rows = [row for row in in_order(log.records) if row["Kind"] == "Outage"]
+    assert rows[-1]["ResolvedAt"] == ("2026-03-02T10:10:00.080Z" if resolved else None)
     assert [row["TimeGenerated"][11:19] for row in rows if row["State"] == "Resolved"][:1] == (
         [resolved] if resolved else []
     )

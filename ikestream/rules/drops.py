@@ -71,8 +71,6 @@ def drops(outlook: Outlook) -> tuple[Drop, ...]:
 
 def _is_renewed(outlook: Outlook, down: Spell) -> bool:
     """Whether a leg that looks as if it was idle had been up for a usual lifetime and was back at once: its keys ran out."""
-    if down.end is None or down.end - down.start > outlook.times.hold:
-        return False
     ups = (s for s in outlook.spells if s.up and s.leg == down.leg and s.end == down.start)
     ages = [(down.start - s.start) / 1000 for s in ups]
     return any(abs(age - lifetime) <= AGREES * lifetime for age in ages for lifetime, _ in LIFETIMES)
