@@ -18,6 +18,7 @@ from ikestream.history import prune, recall
 from ikestream.negotiation import Negotiation
 from ikestream.session import EventKey, identify
 from ikestream.status import Legs, Outcome, Timeline
+from ikestream.thin import thin
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON, LIVE
 from ikestream.tunnel import Gateway, Span, Tunnel, gather
 
@@ -35,12 +36,20 @@ MAX_MARKS = 512
 _FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
 
 
-def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, readings: Iterable[int] = ()) -> None:
+def fold(
+    gateway: Gateway,
+    tunnel: Tunnel,
+    timeline: Timeline,
+    watermark: int,
+    oldest: int,
+    readings: Iterable[int] = (),
+) -> None:
     """Fold what lies far enough behind `watermark` into spans and bound everything else.
 
-    `readings` are when the connection was seen to be configured anew.
+    `oldest` is where the earliest outage begins that may still be told, `readings` are when the connection was seen to be
+    configured anew (ms).
     """
-    _forget(tunnel, watermark)
+    _bound_marks(tunnel, watermark)
     if len(timeline.conclusions) < min(FEW_FOLDED, MIN_FOLDED):
         return
     recent = tunnel.recent()
@@ -66,6 +75,7 @@ def fold(gateway: Gateway, tunnel: Tunnel, timeline: Timeline, watermark: int, r
         session.drop(identify(e) for e in n.events)
         if not session.events:
             del tunnel.sessions[n.session]
+    thin(tunnel, timeline, watermark, oldest, readings)
     tunnel.proven = True  # only what is known is judged, and what made it known may have been folded
     gateway.forget_owners(watermark - FLOOR)
 
@@ -101,7 +111,8 @@ def _absorb(
         key = _run(tunnel, n, key)
     for span in tunnel.spans:
         if span.key == key:
-            span.attempts = gather((span.attempts, timeline.attempts[n]))
+            if conclusion.outcome in _FAILED:  # of others nobody asks how many
+                span.attempts = gather((span.attempts, timeline.attempts[n]))
             if (conclusion.at, n.session) < (span.first_at, span.first.session):
                 span.first, span.first_at = n, conclusion.at
             if (conclusion.at, n.session) > (span.last_at, span.last.session):
@@ -143,10 +154,10 @@ def _digest(key: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(key).encode()).hexdigest()[:24]
 
 
-def _forget(tunnel: Tunnel, watermark: int) -> None:
-    """Drop marks and spans that no episode can need any more: those older than the floor, but the newest of each."""
-    floor = watermark - FLOOR - FOLD_HORIZON
+def _bound_marks(tunnel: Tunnel, watermark: int) -> None:
+    """Drop lines of the Tunnel log that no episode can need any more: those older than the floor, but the newest of each."""
     if len(tunnel.marks) > MAX_MARKS // 2:
-        newest = {mark.instance: key for key, mark in sorted(tunnel.marks.items())}
+        floor = watermark - FLOOR - FOLD_HORIZON
+        newest = {(mark.instance, mark.kind): key for key, mark in sorted(tunnel.marks.items())}
         kept = [key for key in sorted(tunnel.marks) if key[0] > floor or key in newest.values()]
         tunnel.marks = {key: tunnel.marks[key] for key in kept[-MAX_MARKS:]}

@@ -130,7 +130,7 @@ def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
     # A child that an error follows at once was not agreed: Network Watcher's sample shows Final, then 13868.
     if agreed is not None and (n.ended_at is None or n.ended_at > agreed + times.confirm):
         return Conclusion(Outcome.SUCCEEDED if agreed + times.confirm <= now else Outcome.PENDING, agreed)
-    if not n.kinds & _EXCHANGE and n.refusal is None and set(n.codes) <= SA_ENDS:
+    if not n.kinds & EXCHANGE and n.refusal is None and set(n.codes) <= SA_ENDS:
         return Conclusion(Outcome.HARMLESS, n.end)  # the end of an SA is no attempt, the refusal of a child is one
     if n.refusal is not None:
         return Conclusion(Outcome.REFUSED, n.refusal.at or 0)
@@ -140,12 +140,12 @@ def conclude(negotiation: Negotiation, now: int, times: Times) -> Conclusion:
         return Conclusion(Outcome.UNANSWERED if silent else Outcome.FAILED, n.soft_failure.at or 0)
     if n.ended_at is not None:
         return Conclusion(Outcome.HARMLESS, n.ended_at)
-    if not n.kinds & _EXCHANGE or n.initiator is Initiator.UNKNOWN:
+    if not n.kinds & EXCHANGE or n.initiator is Initiator.UNKNOWN:
         return Conclusion(Outcome.HARMLESS, n.end)  # part of something larger; nothing in it failed
     return Conclusion(Outcome.UNANSWERED if n.end + times.stall <= now else Outcome.PENDING, n.end)
 
 
-_EXCHANGE = frozenset(
+EXCHANGE = frozenset(
     {
         Kind.SA_INIT_SENT,
         Kind.SA_INIT_ANSWERED,
@@ -155,6 +155,7 @@ _EXCHANGE = frozenset(
         Kind.AUTH_RECEIVED,
     }
 )
+"""Lines of the exchanges that begin an IKE SA."""
 
 
 def observe(
@@ -573,7 +574,7 @@ def _replay(
         )
     refused: list[int] = []  # of attempts from the first message on
     if succeeded and gateway.writes_tunnel_log:
-        refused = sorted(c.at for n in own if (c := conclusions[n]).outcome is Outcome.REFUSED and n.kinds & _EXCHANGE)
+        refused = sorted(c.at for n in own if (c := conclusions[n]).outcome is Outcome.REFUSED and n.kinds & EXCHANGE)
     walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, agreed, expired, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
     steps: list[tuple[int, int, str, int, Callable[..., None], tuple[object, ...]]] = []

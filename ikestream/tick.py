@@ -105,7 +105,8 @@ def look(
             wanted += advised
             deadlines |= when
             complete(wanted, ledger or Ledger(), now, since, pace)
-            fold(gateway, tunnel, timeline, now, connections.readings(tunnel.remote))
+            oldest = min((episode.start for episode in found), default=now)
+            fold(gateway, tunnel, timeline, now, oldest, connections.readings(tunnel.remote))
     return View(wanted, since, deadlines)
 
 
