@@ -570,7 +570,7 @@ def _replay(
         born = sorted(
             (conclusions[n].at, n.start, n.session)
             for n in (*own, *folded_last)
-            if conclusions[n].outcome is Outcome.SUCCEEDED and n.kinds & _EXCHANGE
+            if conclusions[n].outcome is Outcome.SUCCEEDED and n.kinds & EXCHANGE
         )
     refused: list[int] = []  # of attempts from the first message on
     if succeeded and gateway.writes_tunnel_log:
