@@ -86,11 +86,15 @@ def a_lifetime_of_three_days() -> list[Record]:
 
 
 def works_differently_now() -> list[Record]:
-    """A policy that worked three weeks ago, other successes that print none, and a peer that offers something else."""
+    """A peer that tried two policies three weeks ago, other successes that print none, and then it offers something else."""
     log = ByHand()
-    offer, other = "AES256/SHA256/DHGroup14", "AES256/SHA1/DHGroup2"
-    log.attempt(0, UP_BY_PEER.replace("P_INIT_ANS", f"RECV_IKE {offer}; P_INIT_ANS"))
-    for n in range(1, 60):
+    offer, between, other = "AES256/SHA256/DHGroup14", "AES256/SHA384/ECP384", "AES256/SHA1/DHGroup2"
+    for day, printed in ((0, offer), (1, between), (2, offer)):
+        log.attempt(day * DAY, UP_BY_PEER.replace("P_INIT_ANS", f"RECV_IKE {printed}; P_INIT_ANS"))
+        log.tunnel(day * DAY + 1, up=True)
+        log.tunnel(day * DAY + HOUR, up=False, reason="DPD timed out")
+        log.tunnel(day * DAY + HOUR + 30, up=True)
+    for n in range(9, 60):
         log.attempt(n * 8 * HOUR, UP_BY_AZURE if n % 2 else UP_BY_PEER)
         log.tunnel(n * 8 * HOUR + 1, up=True)
         log.tunnel(n * 8 * HOUR + HOUR, up=False, reason="DPD timed out")
@@ -124,6 +128,13 @@ def test_what_is_told_is_the_same_whether_it_goes_or_not(story: Callable[[], lis
             whole, everything = judged(records)
     assert negotiations(left) < negotiations(everything), "nothing went: the test would prove nothing"
     assert rows == whole
+
+
+def test_what_worked_last_is_remembered_however_long_ago() -> None:
+    with patch.object(fold, "MIN_FOLDED", 4):
+        rows, _ = judged(works_differently_now())
+    [changed] = [c for c in rows[-1]["ChangedSince"] if (c["What"], c["Side"]) == ("phase 1 proposals", "Peer")]
+    assert (changed["Before"], changed["Now"]) == ("AES256/SHA256/DHGroup14", "AES256/SHA1/DHGroup2")
 
 
 def test_of_a_tunnel_that_is_well_the_same_is_kept_after_two_weeks_and_after_eight() -> None:
