@@ -180,10 +180,10 @@ def _held(
         return False
     # A child that was agreed within the hold may need no more than its time to count as up. One agreed later mends an
     # outage that was told, and must not take it back.
-    waits = times.tunnel_log_lateness if gateway.writes_tunnel_log else 0
     for n in timeline.negotiations:
         if n.child_agreed_at is not None and down.start <= n.child_agreed_at <= due:
             outcome = timeline.conclusions[n].outcome
+            waits = times.tunnel_log_lateness if gateway.writes_tunnel_log(n.child_agreed_at) else 0
             if outcome is Outcome.PENDING or (outcome is Outcome.SUCCEEDED and now < n.child_agreed_at + waits):
                 return False
     if any(c.at == down.start and c.state is State.DOWN and c.mark is not None for c in timeline.changes):

@@ -375,7 +375,7 @@ class _Walk:
         folded_to: int,
         ups: list[int],
         received: list[int],
-        tunnel_log: bool,
+        tunnel_log: Callable[[int], bool],
         agreed: list[int],
         expired: list[int],
         now: int,
@@ -485,7 +485,7 @@ class _Walk:
         if self._state is State.DOWN:
             return
         up = self._state is State.UP
-        if up and (self._tunnel_log or negotiation.initiator is not Initiator.AZURE):
+        if up and (self._tunnel_log(negotiation.start) or negotiation.initiator is not Initiator.AZURE):
             return
         # One unanswered attempt proves little; the second of Azure, or a whole minute of it, does. A peer whose
         # attempts stop half-way is less certain: the answer may only have gone another way.
@@ -521,7 +521,7 @@ class _Walk:
         self._failures = [f for f in self._failures if f[0] >= at - self._times.attempts_window] + [(at, negotiation)]
         first, attempt = self._failures[0]
         ended = self._ended if self._ended is not None and self._ended[0] >= at - self._times.attempts_window else None
-        if self._tunnel_log and ended is None:
+        if self._tunnel_log(at) and ended is None:
             return
         if len(self._failures) < 3 or at - first < self._times.sustained_failures:
             return
@@ -573,7 +573,7 @@ def _replay(
             if conclusions[n].outcome is Outcome.SUCCEEDED and n.kinds & EXCHANGE
         )
     refused: list[int] = []  # of attempts from the first message on
-    if succeeded and gateway.writes_tunnel_log:
+    if succeeded and gateway.tunnel_log_since is not None:
         refused = sorted(c.at for n in own if (c := conclusions[n]).outcome is Outcome.REFUSED and n.kinds & EXCHANGE)
     walk = _Walk(leg, folded, tunnel.folded_to, ups, received, gateway.writes_tunnel_log, agreed, expired, now, times)
     # At one instant a disconnect comes before an attempt, and an attempt before the connect that heals it.
@@ -589,7 +589,7 @@ def _replay(
         outcome, at = concluded.outcome, concluded.at
         if outcome is Outcome.SUCCEEDED:
             # Where the gateway writes the Tunnel log, its TunnelConnected may yet come; without it this counts later.
-            visible = at + times.tunnel_log_lateness if gateway.writes_tunnel_log else at
+            visible = at + times.tunnel_log_lateness if gateway.writes_tunnel_log(at) else at
             act = walk.connect if visible <= now else walk.await_connect
             if _between(refused, at + 1, visible) and not _between(connected, at - times.grace, visible):
                 act = walk.stay if visible <= now else walk.await_connect

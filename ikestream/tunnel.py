@@ -271,7 +271,7 @@ class Gateway:
     crowds: tuple[Together, ...] = ()  # legs that went down together, as last judged
     locals: set[str] = field(default_factory=set)  # Azure's own addresses
     vanished: dict[EventKey, tuple[str, str]] = field(default_factory=dict)  # peers that did: remote address, instance
-    writes_tunnel_log: bool = False
+    tunnel_log_since: int | None = None  # event time of its earliest record of the Tunnel log
     heard: dict[int, tuple[int, int]] = field(default_factory=dict)  # hour since 1970 -> its first and last record (ms)
     pulse: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """Slot of five minutes since 1970 -> its first and last record (ms), and a bit for each minute in which Azure called."""
@@ -285,8 +285,8 @@ class Gateway:
             self.name = (at, event.gateway)
         self._hear(at, calls=event.kind is Kind.SA_INIT_SENT)
         everybody: set[str] = set()
-        if event.category is Category.TUNNEL and not self.writes_tunnel_log:
-            self.writes_tunnel_log = True
+        if event.category is Category.TUNNEL and (self.tunnel_log_since is None or at < self.tunnel_log_since):
+            self.tunnel_log_since = at
             everybody = {""}  # how long an agreed child waits for its TunnelConnected changes for all
         if event.kind in _GATEWAY_MARKS:
             return self._mark(event)
@@ -318,6 +318,13 @@ class Gateway:
             self.pulse[slot] = (min(first, at), max(last, at), minutes | minute)
             if len(self.pulse) > MAX_SLOTS:
                 del self.pulse[min(self.pulse)]
+
+    def writes_tunnel_log(self, at: int) -> bool:
+        """Whether it wrote the Tunnel log by then, so that its lines were to be waited for.
+
+        By then and not ever: what is folded was judged without it, and a log that is switched on later says nothing of before.
+        """
+        return self.tunnel_log_since is not None and self.tunnel_log_since <= at + NEGOTIATION_GAP
 
     def last_heard(self) -> int:
         """Return the time of its newest record (ms), 0 if there is none."""
