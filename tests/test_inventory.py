@@ -299,6 +299,14 @@ def test_while_an_address_is_looked_up_by_name_none_counts_as_gone() -> None:
     assert readings((10, (A, named))).ended("203.0.113.8") == ()
 
 
+def test_an_address_that_nobody_could_read_has_ended_with_its_connection_and_no_earlier() -> None:
+    """Said to have ended at the first reading, it would end outages of then, an hour later."""
+    unread = replace(B, remote="")
+    assert readings((10, (A, unread)), (20, (A, unread))).ended("203.0.113.8") == ()
+    assert readings((10, (A, unread)), (70, (A,)), (80, (A,))).ended("203.0.113.8") == (Ended(70),)
+    assert readings((10, (A, unread)), (70, (A, B))).ended("203.0.113.9") == (Ended(70),)
+
+
 def test_a_gateway_that_is_gone_takes_its_connections_along_and_is_forgotten_after_a_month() -> None:
     inventory = renew(renew(Inventory(), [Listing(GATEWAY, (A,))], 10), [], 20)
     assert inventory.gateways[KEY].ended("203.0.113.7") == (Ended(20, Version(A, 10, 20)),)

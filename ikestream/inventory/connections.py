@@ -167,9 +167,12 @@ class Connections:
             return ()
         own = _index(Same(self)).to.get(remote, ())
         if not own:
-            # It was gone when the gateway was first read, or is that of a connection that Azure looks up by name.
-            named = any(not v.connection.remote for v in self.current)
-            return (Ended(self.since),) if self.since and not named else ()
+            # It was gone when the gateway was first read; but it may be, or have been, that of a connection whose address
+            # nobody could read, or that Azure looks up by name.
+            unnamed = [v.until for v in self.versions if not v.connection.remote]
+            if not self.since or None in unnamed:
+                return ()
+            return (Ended(max([self.since, *(until for until in unnamed if until is not None)])),)
         found = []
         for v in own:
             at = v.until
