@@ -15,7 +15,7 @@ from ikestream.events import Kind
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.status import EXCHANGE, Change, Outcome, State, Timeline
 from ikestream.times import FLOOR, FOLD_HORIZON, LIVE, MINUTE
-from ikestream.tunnel import Span, Tunnel
+from ikestream.tunnel import Attempts, Span, Tunnel
 
 LOOKED_BACK = 6
 """Drops, and returns, of which more is asked than when: on demand is who was called back twice, a lifetime what was seen three times."""
@@ -52,8 +52,12 @@ def thin(tunnel: Tunnel, timeline: Timeline, watermark: int, oldest: int, readin
     begins that may still be told, `readings` are when the connection was seen to be configured anew (ms).
     """
     before = _asked_since(tunnel, timeline, watermark, oldest) - LIVE.offers_age - FOLD_HORIZON
-    _thin_marks(tunnel, timeline, before)
+    near = [c.at for c in timeline.changes][-2 * LOOKED_BACK :]
+    _thin_marks(tunnel, near, before)
     _thin_changes(tunnel, before)
+    for span in tunnel.spans:
+        if span.last_at < before:  # nobody counts any more how many they were
+            span.attempts = Attempts(frozenset((span.last.identity,)), span.attempts.newest[:1])
     entries = [e for e in _entries(tunnel.spans) if tunnel.spans[e.place].outcome in _AGREED]
     old = [e for e in entries if e.at < before]
     if not old:
@@ -79,14 +83,13 @@ def thin(tunnel: Tunnel, timeline: Timeline, watermark: int, oldest: int, readin
     tunnel.spans = spans
 
 
-def _thin_marks(tunnel: Tunnel, timeline: Timeline, before: int) -> None:
+def _thin_marks(tunnel: Tunnel, near: Sequence[int], before: int) -> None:
     """Drop lines of the Tunnel log, but each instance's first and its newest of each kind, and those beside the newest drops."""
     if len(tunnel.marks) <= MANY_MARKS:
         return
     newest = {(mark.instance, mark.kind): key for key, mark in sorted(tunnel.marks.items())}
     first = {mark.instance: key for key, mark in sorted(tunnel.marks.items(), reverse=True)}
     kept = {*newest.values(), *first.values()}
-    near = [c.at for c in timeline.changes][-2 * LOOKED_BACK :]
     tunnel.marks = {
         key: mark
         for key, mark in tunnel.marks.items()

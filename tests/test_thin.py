@@ -138,17 +138,19 @@ def test_what_worked_last_is_remembered_however_long_ago() -> None:
 
 
 def test_of_a_tunnel_that_is_well_the_same_is_kept_after_two_weeks_and_after_eight() -> None:
-    def after(days: int) -> tuple[int, int, int]:
+    def after(days: int) -> tuple[int, ...]:
         log = ByHand()
         for day in range(days):
             log.tunnel(day * DAY, up=True)
             for n in range(12):
                 log.attempt(day * DAY + n * 2 * HOUR, UP_BY_AZURE if n % 2 else UP_BY_PEER)
+            log.attempt(day * DAY + 23 * HOUR, "CLOSE 13886")
             log.tunnel(day * DAY + 23 * HOUR, up=False, reason="DPD timed out")
             log.tunnel(day * DAY + 23 * HOUR + 30, up=True)
         _, [tunnel] = judged(log.records)
         lines = sum(len(c.negotiation.events) for c in tunnel.folded_changes if c.negotiation is not None)
-        return negotiations([tunnel]), len(tunnel.marks), lines
+        attempts = sum(len(span.attempts.identities) for span in tunnel.spans)
+        return negotiations([tunnel]), len(tunnel.marks), lines, attempts
 
     soon, late = after(14), after(56)
     assert soon[0] >= 10  # something is kept
