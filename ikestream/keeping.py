@@ -101,6 +101,8 @@ def unpack(
         for session, first in document.owners.items():
             owner = (first, remote)
             gateway.owners[session] = min(gateway.owners.get(session, owner), owner)
+    if gateway.tunnel_log_since is None:  # format 2 did not keep it; its lines tell
+        gateway.tunnel_log_since = min((at for t in gateway.tunnels.values() for at, *_ in t.marks), default=None)
     gateway.strangers = {remote for remote, document in tunnels.items() if not document.tunnel.proven}
     every: dict[str, GatewayDocument | TunnelDocument] = {ITSELF: whole, **tunnels}
     estate.add(gateway, {r: d.ledger for r, d in every.items()}, {r: d.due for r, d in every.items()})

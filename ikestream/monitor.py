@@ -40,9 +40,10 @@ from ikestream.tick import conclude
 from ikestream.times import BUDGET, LEASE, LEASE_LEFT, PARKED, SECOND, STANDBY
 from ikestream.times import TICK as TICK_LENGTH
 
-FORMAT = 2
-"""Of what is kept. Who meets a higher one touches nothing: what newer code wrote stays as it is. 1 wrote events by name."""
-RULES = 1
+FORMAT = 3
+"""Of what is kept. Who meets a higher one touches nothing: what newer code wrote stays as it is. 1 wrote events by name, 2 of
+the Tunnel log only that there is one."""
+RULES = 2
 """Counts up when verdicts change: of two versions that run side by side only the newer one tells."""
 
 GATEWAYS = "gateways"

@@ -21,7 +21,8 @@ from ikestream.incident import Row
 from ikestream.lab import FAULTS, HEALTHY, Feed, Lab, Story, post
 from ikestream.tick import tell
 from ikestream.times import MINUTE, SECOND
-from tests.streams import GATEWAY, run_on, streams, told
+from tests.by_hand import ByHand
+from tests.streams import GATEWAY, START, run_on, streams, told
 
 SETTINGS = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck))
 
@@ -95,6 +96,28 @@ def test_events_that_the_first_format_wrote_by_name_still_read() -> None:
         "cut": True,
     }
     assert codec.unpack(zlib.compress(orjson.dumps({"n": [], "v": [by_name]})), list[IkeEvent]) == [event]
+
+
+def test_since_when_there_is_a_tunnel_log_is_read_off_what_the_second_format_kept() -> None:
+    """It kept only that there is one: taken for none, the next tick would wait for no TunnelConnected any more."""
+    log = ByHand()
+    log.tunnel(60, up=True)
+    log.tunnel(600, up=False, reason="DPD timed out")
+    estate = Estate()
+    for record in log.records:
+        estate.learn(read(record), 0)
+    [(key, gateway)] = estate.gateways.items()
+    documents = keeping.pack(estate, {}, key, [keeping.ITSELF, *gateway.tunnels])
+    kept = {row: body for row, body in documents.items() if body is not None}
+    old = orjson.loads(zlib.decompress(kept[keeping.ITSELF]))
+    del old["v"]["gateway"]["tunnel_log_since"]
+    old["v"]["gateway"]["writes_tunnel_log"] = True
+    again = Estate()
+    assert keeping.unpack(again, {}, key, kept | {keeping.ITSELF: zlib.compress(orjson.dumps(old))}) == {}
+    assert again.gateways[key].tunnel_log_since == START + 60 * SECOND
+    again = Estate()
+    assert keeping.unpack(again, {}, key, kept) == {}
+    assert again.gateways[key].tunnel_log_since == START + 60 * SECOND
 
 
 def test_events_are_kept_as_they_are() -> None:
