@@ -10,13 +10,17 @@ import pytest
 from ikestream import fold, thin
 from ikestream.envelope import decode
 from ikestream.estate import Estate
-from ikestream.events import Record
+from ikestream.events import Proposal, Record
 from ikestream.incident import Row
-from ikestream.replay import Tally, replay
+from ikestream.inventory import Connection, Inventory, VpnGateway, renew
+from ikestream.inventory.connections import Listing
+from ikestream.replay import NO_INVENTORY, Tally, replay
+from ikestream.timestamps import iso
 from ikestream.tunnel import Tunnel
 from tests.bench import stream
-from tests.by_hand import UP_BY_AZURE, UP_BY_PEER, ByHand
+from tests.by_hand import PEER, UP_BY_AZURE, UP_BY_PEER, ByHand
 from tests.fleet import DEEDS, gateway
+from tests.streams import GATEWAY, START
 
 DAY = 86_400
 HOUR = 3_600
@@ -25,14 +29,14 @@ REFUSED = (
 )
 
 
-def judged(records: Iterable[Record]) -> tuple[list[Row], list[Tunnel]]:
+def judged(records: Iterable[Record], inventory: Inventory = NO_INVENTORY) -> tuple[list[Row], list[Tunnel]]:
     """Return every revision, and the tunnels as they were left."""
     left: list[Tunnel] = []
 
     def keep(store: Estate, _now: int) -> None:
         left.extend(tunnel for one in store.gateways.values() for tunnel in one.tunnels.values())
 
-    return list(replay(records, Tally(), keep=keep)), left
+    return list(replay(records, Tally(), inventory=inventory, keep=keep)), left
 
 
 def negotiations(tunnels: Iterable[Tunnel]) -> int:
@@ -128,6 +132,32 @@ def test_what_is_told_is_the_same_whether_it_goes_or_not(story: Callable[[], lis
             whole, everything = judged(records)
     assert negotiations(left) < negotiations(everything), "nothing went: the test would prove nothing"
     assert rows == whole
+
+
+def test_since_when_a_risk_stands_is_remembered_however_long_ago() -> None:
+    """For three weeks the peer offers what the custom policy is not, but once what it is, after ten days."""
+    log = ByHand()
+    custom, offers = "AES256/SHA384/DHGroup24", ("AES256/SHA256/DHGroup14", "AES128/SHA256/DHGroup14")
+    for day in range(21):
+        own = custom if day == 10 else offers[day % 2]
+        log.attempt(day * DAY, UP_BY_PEER.replace("P_INIT_ANS", f"RECV_IKE {own}; P_INIT_ANS"))
+        log.tunnel(day * DAY + 1, up=True)
+        for n in range(1, 12):
+            log.attempt(day * DAY + n * 2 * HOUR, UP_BY_AZURE)
+        log.tunnel(day * DAY + 23 * HOUR, up=False, reason="DPD timed out")
+        log.tunnel(day * DAY + 23 * HOUR + 30, up=True)
+    ike, ipsec = Proposal("AES256", "SHA384", "DHGroup24"), Proposal("GCMAES256", "GCMAES256", "None")
+    connection = Connection("/c/a", "cn-a", "RG", PEER, protocol="IKEv2", ike=ike, ipsec=ipsec)
+    known = renew(Inventory(), [Listing(VpnGateway(GATEWAY, "vng", "RG"), (connection,))], 0)
+    with patch.object(fold, "MIN_FOLDED", 4):
+        rows, left = judged(log.records, known)
+        with patch.object(fold, "thin", lambda *_: None):
+            whole, everything = judged(log.records, known)
+    assert negotiations(left) < negotiations(everything)
+    assert rows == whole
+    risk = [row for row in rows if row["Cause"] == "ConfigurationRisk"][-1]
+    assert "custom policy" in risk["Summary"]
+    assert (risk["FirstSeen"], risk["ResolvedAt"]) == (iso(START + 100), iso(START + 10 * DAY * 1_000))
 
 
 def test_what_worked_last_is_remembered_however_long_ago() -> None:
