@@ -18,7 +18,7 @@ from ikestream.history import History
 from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Negotiation
-from ikestream.status import Timeline
+from ikestream.timeline import Timeline
 from ikestream.times import Times
 from ikestream.tunnel import Gateway, Spell, Tunnel
 

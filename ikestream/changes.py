@@ -18,7 +18,7 @@ from ikestream.inventory import Connection
 from ikestream.negotiation import Initiator, Negotiation, remembered
 from ikestream.rules.ending import How, endings
 from ikestream.selectors import ranges
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 from ikestream.times import MINUTE
 
 WRITTEN_AFTER = 5 * MINUTE

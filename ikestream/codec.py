@@ -258,7 +258,7 @@ def _hints(kind: type) -> dict[str, Any]:
     except NameError:
         # Some modules name, for the type checker only, what is downstream of them.
         from ikestream.history import History
-        from ikestream.status import Change
+        from ikestream.timeline import Change
         from ikestream.together import Together
 
         return get_type_hints(kind, localns={"History": History, "Change": Change, "Together": Together})

@@ -10,12 +10,11 @@ from ikestream.far_end import FarEnd
 from ikestream.inventory import Connections, Version
 from ikestream.inventory.connections import NOTHING
 from ikestream.negotiation import Initiator, Negotiation
-from ikestream.status import Change, Conclusion, Interval, Marks, Outcome, State, Timeline
+from ikestream.timeline import FAILED, Change, Conclusion, Interval, Marks, Outcome, State, Timeline
 from ikestream.times import EXPECTED_LEG_AGE, FLOOR, HOUR, WORST_DELAY, Times
 from ikestream.tunnel import Attempts, Gateway, Tunnel
 
 MAX_EPISODES = 8
-FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
 GATEWAY_EVENTS = frozenset({Kind.CONFIGURATION, Kind.MAINTENANCE, Kind.PRIMARY_CHANGED})
 
 

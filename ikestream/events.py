@@ -72,6 +72,12 @@ class Kind(StrEnum):
 # each is made for every record.
 
 
+PROPOSING = frozenset(
+    {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.ESP_SENT, Kind.ESP_RECEIVED, Kind.TS_PROPOSED, Kind.TS_REQUESTED}
+)
+"""Lines that hold what an end offers, chooses or asks for."""
+
+
 @dataclass(slots=True, unsafe_hash=True)
 class Record:
     """One diagnostic record. `gateway` is the resource id as written (or the file's name where lines carry none)."""

@@ -15,10 +15,11 @@ from dataclasses import replace
 
 from ikestream.events import IkeEvent
 from ikestream.history import prune, recall
+from ikestream.legs import Legs
 from ikestream.negotiation import Negotiation
 from ikestream.session import EventKey, identify
-from ikestream.status import Legs, Outcome, Timeline
-from ikestream.thin import thin
+from ikestream.thin import bound_marks, thin
+from ikestream.timeline import FAILED, Outcome, Timeline
 from ikestream.times import FLOOR, FOLD_CONTEXT, FOLD_HORIZON, LIVE
 from ikestream.tunnel import Gateway, Span, Tunnel, gather
 
@@ -30,10 +31,6 @@ MAX_SPANS = 256
 MAX_RUNS = 32
 """Of each side and leg, that are told apart."""
 MAX_CHANGES = 512
-MAX_MARKS = 512
-
-
-_FAILED = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
 
 
 def fold(
@@ -49,7 +46,7 @@ def fold(
     `oldest` is where the earliest outage begins that may still be told, `readings` are when the connection was seen to be
     configured anew (ms).
     """
-    _bound_marks(tunnel, watermark)
+    bound_marks(tunnel, watermark)
     if len(timeline.conclusions) < min(FEW_FOLDED, MIN_FOLDED):
         return
     recent = tunnel.recent()
@@ -107,11 +104,11 @@ def _absorb(
     since = tuple(at for at in readings if at <= n.start)[-1:]
     after = ((gone, since),) if any(gone) or since else ()
     key = _digest((n.local, n.initiator, n.depth, conclusion.outcome, n.signature, offers, stood, *after))
-    if conclusion.outcome in _FAILED:
+    if conclusion.outcome in FAILED:
         key = _run(tunnel, n, key)
     for span in tunnel.spans:
         if span.key == key:
-            if conclusion.outcome in _FAILED:  # of others nobody asks how many
+            if conclusion.outcome in FAILED:  # of others nobody asks how many
                 span.attempts = gather((span.attempts, timeline.attempts[n]))
             if (conclusion.at, n.session) < (span.first_at, span.first.session):
                 span.first, span.first_at = n, conclusion.at
@@ -136,7 +133,7 @@ def _run(tunnel: Tunnel, n: Negotiation, key: str) -> str:
     something else. A side that goes on changing its mind has no such times worth keeping.
     """
     own = [
-        s for s in tunnel.spans if s.outcome in _FAILED and s.last.local == n.local and s.last.initiator is n.initiator
+        s for s in tunnel.spans if s.outcome in FAILED and s.last.local == n.local and s.last.initiator is n.initiator
     ]
     if not own:
         return key
@@ -144,6 +141,8 @@ def _run(tunnel: Tunnel, n: Negotiation, key: str) -> str:
     if newest.key.partition(".")[0] == key and n.start - newest.last_at <= LIVE.attempts_window:
         return newest.key
     same = [s.key for s in own if s.key.partition(".")[0] == key]
+    if same and len(own) >= MAX_RUNS:
+        tunnel.thinned += 1
     if not same or len(own) >= MAX_RUNS:
         return max(same, key=lambda k: int(k.partition(".")[2] or 0), default=key)
     return f"{key}.{len(same)}"
@@ -152,12 +151,3 @@ def _run(tunnel: Tunnel, n: Negotiation, key: str) -> str:
 def _digest(key: tuple[object, ...]) -> str:
     # As text it can be kept in a store; the values are strings, numbers and tuples of them, whose `repr` is fixed.
     return hashlib.sha256(repr(key).encode()).hexdigest()[:24]
-
-
-def _bound_marks(tunnel: Tunnel, watermark: int) -> None:
-    """Drop lines of the Tunnel log that no episode can need any more: those older than the floor, but the newest of each."""
-    if len(tunnel.marks) > MAX_MARKS // 2:
-        floor = watermark - FLOOR - FOLD_HORIZON
-        newest = {(mark.instance, mark.kind): key for key, mark in sorted(tunnel.marks.items())}
-        kept = [key for key in sorted(tunnel.marks) if key[0] > floor or key in newest.values()]
-        tunnel.marks = {key: tunnel.marks[key] for key in kept[-MAX_MARKS:]}

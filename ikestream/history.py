@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ikestream.events import IkeEvent, Kind, Proposal, Selector
 from ikestream.negotiation import EVERYTHING, Initiator, Negotiation, remembered
-from ikestream.status import TIMED_OUT, Change, Conclusion, Outcome, State, Timeline
+from ikestream.timeline import FAILED, TIMED_OUT, Change, Conclusion, Outcome, State, Timeline
 from ikestream.times import DAY, FLOOR, LIVE, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _failure(n: Negotiation, conclusion: Conclusion) -> tuple[What, Reason] | No
     said = n.sent_notifies | n.received_notifies
     if _collides(n):
         return What.COLLISION, Reason.OTHER
-    if conclusion.outcome not in (Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED) or n.child_agreed_at is not None:
+    if conclusion.outcome not in FAILED or n.child_agreed_at is not None:
         return None
     if n.only_ends or n.refused_authentication or (n.kinds & _BEGINS and not (n.depth >= 4 and n.refused_policy)):
         return None

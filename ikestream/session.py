@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ikestream.events import Category, IkeEvent, Kind
+from ikestream.events import PROPOSING, Category, IkeEvent, Kind
 from ikestream.negotiation import RANK, REFUSALS, SAME_MOMENT, Negotiation
 from ikestream.times import MINUTE, NEGOTIATION_GAP
 
@@ -88,18 +88,7 @@ def _thin_out(events: dict[EventKey, IkeEvent]) -> dict[EventKey, IkeEvent]:
     return {key: events[key] for pair in facts.values() for key in pair}
 
 
-_ASKS = frozenset(
-    {
-        Kind.SA_INIT_SENT,
-        Kind.SA_INIT_RECEIVED,
-        Kind.IKE_SENT,
-        Kind.IKE_RECEIVED,
-        Kind.ESP_SENT,
-        Kind.ESP_RECEIVED,
-        Kind.TS_PROPOSED,
-        Kind.TS_REQUESTED,
-    }
-)
+_ASKS = PROPOSING | {Kind.SA_INIT_SENT, Kind.SA_INIT_RECEIVED}
 """What an exchange begins with."""
 _NOTIFIES = frozenset({Kind.NOTIFY_SENT, Kind.NOTIFY_RECEIVED})
 

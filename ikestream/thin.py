@@ -11,29 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from ikestream.events import Kind
+from ikestream.events import PROPOSING, Kind
 from ikestream.negotiation import Initiator, Negotiation
-from ikestream.status import EXCHANGE, Change, Outcome, State, Timeline
+from ikestream.rules.ending import LIFETIME_OR_DELETE
+from ikestream.timeline import EXCHANGE, Change, Outcome, State, Timeline
 from ikestream.times import FLOOR, FOLD_HORIZON, LIVE, MINUTE
 from ikestream.tunnel import Attempts, Span, Tunnel
 
 LOOKED_BACK = 6
 """Drops, and returns, of which more is asked than when: on demand is who was called back twice, a lifetime what was seen three times."""
+MAX_MARKS = 512
 MANY_MARKS = 64
 """Lines of the Tunnel log that are kept whatever their age: a tunnel that is well makes so many in a week."""
-LIFETIME_OR_DELETE = 13885
 _AGREED = frozenset({Outcome.SUCCEEDED, Outcome.HARMLESS})
-_PAYLOADS = frozenset(
-    {
-        Kind.IKE_SENT,
-        Kind.IKE_RECEIVED,
-        Kind.ESP_SENT,
-        Kind.ESP_RECEIVED,
-        Kind.TS_PROPOSED,
-        Kind.TS_REQUESTED,
-        Kind.TS_FINAL,
-    }
-)
+_PAYLOADS = PROPOSING | {Kind.TS_FINAL}
 
 
 class _Entry(NamedTuple):
@@ -81,6 +72,18 @@ def thin(tunnel: Tunnel, timeline: Timeline, watermark: int, oldest: int, readin
         if has_first or has_last:
             spans.append(span)
     tunnel.spans = spans
+
+
+def bound_marks(tunnel: Tunnel, watermark: int) -> None:
+    """Drop lines of the Tunnel log that no episode can need any more: those older than the floor, but the newest of each.
+
+    Whatever is folded or not: where there is no IKE log, nothing ever is.
+    """
+    if len(tunnel.marks) > MAX_MARKS // 2:
+        floor = watermark - FLOOR - FOLD_HORIZON
+        newest = {(mark.instance, mark.kind): key for key, mark in sorted(tunnel.marks.items())}
+        kept = [key for key in sorted(tunnel.marks) if key[0] > floor or key in newest.values()]
+        tunnel.marks = {key: tunnel.marks[key] for key in kept[-MAX_MARKS:]}
 
 
 def _thin_marks(tunnel: Tunnel, near: Sequence[int], before: int) -> None:

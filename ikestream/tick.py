@@ -26,7 +26,8 @@ from ikestream.related import counterparts, relate
 from ikestream.rules import connection_silent, peer_address_mismatch
 from ikestream.rules.bgp_peer_down import SETTLED, fallen
 from ikestream.rules.on_demand import ends_on_demand
-from ikestream.status import observe, way
+from ikestream.status import observe
+from ikestream.timeline import way
 from ikestream.times import CLOCKLESS, FLOOR, LIVE, WORST_DELAY, Times
 from ikestream.together import spells, together
 from ikestream.tunnel import Gateway, Tunnel
@@ -63,8 +64,9 @@ def look(
 ) -> View:
     """Judge the facts of one tunnel as of `now`; leave behind in it what its legs did, for its gateway's judgement.
 
-    What will be told of it, beside what `ledger` says was told, is worked out before anything is folded. `read_to` is where a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is
-    configured on the gateway, `far` what the peer's own log shows.
+    What will be told of it, beside what `ledger` says was told, is worked out before anything is folded. `read_to` is where
+    a saved log ends; `now` may be later, and then absence proves nothing. `connections` is what is configured on the
+    gateway, `far` what the peer's own log shows.
     """
     clockless = times is CLOCKLESS
     scope = f"{gateway.key}|{tunnel.remote}"

@@ -15,7 +15,7 @@ from ikestream.inventory import Version
 from ikestream.rules.ending import How, read, written_about
 from ikestream.rules.gateway import TOGETHER
 from ikestream.rules.on_demand import is_on_demand
-from ikestream.status import Change, State, Timeline
+from ikestream.timeline import Change, State, Timeline
 from ikestream.times import Times
 from ikestream.tunnel import Gateway, Spell, Tunnel
 

@@ -21,7 +21,7 @@ from ikestream.times import DAY, FOLD_HORIZON, HOUR, MINUTE, NEGOTIATION_GAP
 
 if TYPE_CHECKING:
     from ikestream.history import History
-    from ikestream.status import Change
+    from ikestream.timeline import Change
     from ikestream.together import Together
 
 MAX_ATTEMPTS = 256

@@ -25,7 +25,7 @@ from ikestream.rules.offered import last_agreed
 from ikestream.rules.on_demand import is_on_demand
 from ikestream.rules.together import judge as judge_together
 from ikestream.session import SESSIONLESS
-from ikestream.status import State, Timeline, way
+from ikestream.timeline import State, Timeline, way
 from ikestream.timestamps import clock, iso
 from ikestream.together import Together
 from ikestream.tunnel import MAX_ATTEMPTS, Gateway, gather

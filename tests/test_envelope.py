@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ikestream.envelope import BODY_LIMIT, BadEnvelope, Body, Skip, decode, milliseconds, record, row
+from ikestream.envelope import BODY_LIMIT, BadEnvelope, Body, Skip, decode, record, row
 from ikestream.events import Category, Record
+from ikestream.timestamps import milliseconds
 
 GATEWAY = (
     "/SUBSCRIPTIONS/00000000-0000-0000-0000-000000000000/RESOURCEGROUPS/LAB"

@@ -55,7 +55,8 @@ ATTEMPTS = (
 REASONS = ("", "DPD timed out", "RemotelyTriggered", "Pre-shared Key Changed")
 # 14, 35, 58: a leg that fails goes on failing when the other one ends the outage. 24, 119: one reason twice, another between.
 # 36: the other leg's line of the Tunnel log. 113: after an hour the same again. 126, 129, 192: the Tunnel log begins late.
-FOUND = (14, 24, 35, 36, 58, 113, 119, 126, 129, 192)
+# 123, 199: closing lines in the order in which they came.
+FOUND = (14, 24, 35, 36, 58, 113, 119, 123, 126, 129, 192, 199)
 
 
 def story(seed: int) -> ByHand:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ikestream.envelope import milliseconds
 from ikestream.events import Category, Record
 from ikestream.formats.clock import DateOrder
 from ikestream.formats.problem import Tally
 from ikestream.formats.text import lines
+from ikestream.timestamps import milliseconds
 
 LINE_LIMIT = 1024 * 1024
 

@@ -22,7 +22,7 @@ from ikestream.replay import Keep, Tally, replay, replay_clockless
 from ikestream.report.exchange import Ladder, draw
 from ikestream.report.lanes import Site, Track, sites
 from ikestream.session import SESSIONLESS, Session
-from ikestream.status import Outcome
+from ikestream.timeline import FAILED, Outcome
 from ikestream.times import CLOCKLESS, LIVE, MINUTE, Times
 
 MAX_INCIDENTS = 2_000
@@ -175,7 +175,7 @@ def _exchanges(row: Row, track: Track | None, fetched: dict[Key, Session], times
                     session.add(event)
         attempts = [n for n in session.negotiations(key[1]) if near(n)] if session.events else []
         chosen |= dict.fromkeys(attempts[-MAX_ATTEMPTS:], key[1] in quoted)
-    bare = [n for n, outcome in known if n.session.startswith(SESSIONLESS) and outcome in _ENDED_BADLY and near(n)]
+    bare = [n for n, outcome in known if n.session.startswith(SESSIONLESS) and outcome in FAILED and near(n)]
     chosen |= dict.fromkeys(bare[-MAX_SESSIONS:], True)
     for n in sorted(chosen, key=lambda n: (n.start, n.session), reverse=True):
         yield Exchange(draw(n, times), quoted=chosen[n])
@@ -184,9 +184,6 @@ def _exchanges(row: Row, track: Track | None, fetched: dict[Key, Session], times
         good = max(before, key=lambda n: (n.start, n.session), default=None)
         if good is not None and good not in chosen:
             yield Exchange(draw(good, times), good=True)
-
-
-_ENDED_BADLY = frozenset({Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED})
 
 
 def _near(row: Row, times: Times) -> Callable[[Negotiation], bool]:

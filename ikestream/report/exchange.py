@@ -14,7 +14,7 @@ from ikestream import codes, grammar
 from ikestream.events import Direction, IkeEvent, Kind, Proposal
 from ikestream.negotiation import REFUSALS, SAME_MOMENT, Initiator, Negotiation
 from ikestream.selectors import ranges
-from ikestream.status import TIMED_OUT, Outcome, conclude
+from ikestream.timeline import FAILED, TIMED_OUT, Outcome, conclude
 from ikestream.times import DAY, Times
 
 MAX_STEPS = 40
@@ -88,7 +88,7 @@ def draw(negotiation: Negotiation, times: Times) -> Ladder:
     """Return the ladder of one attempt, judged with `times` as if nothing more will come."""
     n = negotiation
     outcome = conclude(n, n.end + DAY, times).outcome
-    failed = outcome in (Outcome.REFUSED, Outcome.FAILED, Outcome.UNANSWERED)
+    failed = outcome in FAILED
     why = _why(n) if failed else None
     steps: list[Step] = []
     for event in _in_order(n):

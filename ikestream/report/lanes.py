@@ -9,7 +9,8 @@ from ikestream.estate import Estate
 from ikestream.events import Kind
 from ikestream.inventory import Connections, Mode
 from ikestream.negotiation import Negotiation
-from ikestream.status import Change, Outcome, State, Timeline, observe
+from ikestream.status import observe
+from ikestream.timeline import Change, Outcome, State, Timeline
 from ikestream.times import Times
 from ikestream.tunnel import Gateway, Tunnel
 

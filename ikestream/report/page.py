@@ -31,7 +31,7 @@ from ikestream.report.account import Account, Quiet
 from ikestream.report.data import build, divide, script_safe, visible
 from ikestream.report.lanes import Lane, Site, Track
 from ikestream.report.scale import Scale, scale
-from ikestream.status import State
+from ikestream.timeline import State
 from ikestream.timestamps import iso
 
 MANY_ALIKE = 8

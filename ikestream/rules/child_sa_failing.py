@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from ikestream.advice import Advice, Impact, Outlook
 from ikestream.finding import ActionOn, Advisory, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.history import NAMED, SETTLED, Reason, Streak, What
-from ikestream.status import Outcome, State
+from ikestream.timeline import Outcome, State
 from ikestream.times import MINUTE
 
 HOLD = 3 * MINUTE

@@ -23,7 +23,7 @@ from ikestream.offers import Phase, compare
 from ikestream.rules.connection_silent import SILENT
 from ikestream.rules.signature import prove
 from ikestream.selectors import compare_selectors
-from ikestream.status import State
+from ikestream.timeline import State
 
 MAX_NAMED = 4
 """Other connections, and prefixes of each, that are named."""

@@ -15,7 +15,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.inventory import Mode
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import disconnected_with, prove, timed_out
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 
 CODE = 1225
 

@@ -50,8 +50,8 @@ def drops(outlook: Outlook) -> tuple[Drop, ...]:
     """Return the drops that are over, oldest first.
 
     A connection that was removed, or closed for want of traffic, has not dropped; one whose keys ran out has, however it is
-    dialled again; and of two legs the one that is away
-    for long is `RedundancyLost`'s: what counts here is that it comes back, again and again.
+    dialled again; and of two legs the one that is away for long is `RedundancyLost`'s: what counts here is that it comes
+    back, again and again.
     """
     over = [spell for spell in outlook.spells if not spell.up and spell.end is not None]
     if len(over) < FEWEST:
@@ -70,7 +70,7 @@ def drops(outlook: Outlook) -> tuple[Drop, ...]:
 
 
 def _is_renewed(outlook: Outlook, down: Spell) -> bool:
-    """Whether a leg that looks as if it was idle had been up for a usual lifetime and was back at once: its keys ran out."""
+    """Whether a leg that looks as if it was idle had been up for a usual lifetime: its keys ran out."""
     ups = (s for s in outlook.spells if s.up and s.leg == down.leg and s.end == down.start)
     ages = [(down.start - s.start) / 1000 for s in ups]
     return any(abs(age - lifetime) <= AGREES * lifetime for age in ages for lifetime, _ in LIFETIMES)

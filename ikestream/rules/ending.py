@@ -15,7 +15,8 @@ from ikestream import codes
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.negotiation import CHILD_EXPIRED, ENDS, Negotiation
-from ikestream.status import REMOVED, Change, Marks, Outcome, State
+from ikestream.session import identify
+from ikestream.timeline import EXCHANGE, REMOVED, Change, Marks, Outcome, State
 from ikestream.times import SECOND
 from ikestream.tunnel import DEAD_PEER, Tunnel
 
@@ -72,10 +73,6 @@ _BY_REASON: tuple[tuple[tuple[str, ...], How], ...] = (
     (("remotelytriggered", "remotetriggered", "remotedelete", "remotedisconnect", "receivedmmdelete"), How.DELETED),
 )
 """(words in the folded reason, what it says); the first that holds. `... changed` comes last of all."""
-_BEGINS = frozenset(
-    {Kind.SA_INIT_SENT, Kind.SA_INIT_ANSWERED, Kind.SA_INIT_RECEIVED, Kind.RESPONDER_SPI, Kind.AUTH_SENT}
-    | {Kind.AUTH_RECEIVED}
-)
 
 
 def endings(situation: Situation) -> tuple[Ending, ...]:
@@ -126,7 +123,7 @@ def reason(found: Iterable[Ending]) -> str:
 def attempts_after(situation: Situation) -> list[Negotiation]:
     """Return the attempts that failed after the drop, oldest first: closing lines of what was up are none."""
     start = situation.episode.start
-    return [n for n in situation.failed if situation.conclusions[n].at >= start and n.kinds & _BEGINS]
+    return [n for n in situation.failed if situation.conclusions[n].at >= start and n.kinds & EXCHANGE]
 
 
 def written_about(tunnel: Tunnel, marks: Marks, down: Change, grace: int) -> list[IkeEvent]:
@@ -142,6 +139,7 @@ def written_about(tunnel: Tunnel, marks: Marks, down: Change, grace: int) -> lis
         for e in (*closed, *(m for m in said if m.kind is Kind.TUNNEL_DOWN))
         if abs((e.at or 0) - down.at) <= (AT_ONCE if e.code == DELETED_EARLY else grace)
     ]
+    near.sort(key=identify)  # not as they came
     return near if down.mark is None else [down.mark, *near]
 
 
@@ -150,7 +148,7 @@ def _never_stood(change: Change) -> bool:
     n = change.negotiation
     if n is None or change.mark is not None:
         return False
-    begins = n.kinds & (_BEGINS | {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET})
+    begins = n.kinds & (EXCHANGE | {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET})
     return bool(begins) and n.depth < 4 and not ENDS.isdisjoint(n.codes)
 
 
@@ -183,7 +181,7 @@ def _age(situation: Situation, down: Change) -> int | None:
         conclusion.at
         for n in situation.negotiations
         if (conclusion := situation.conclusions[n]).outcome is Outcome.SUCCEEDED
-        and n.kinds & _BEGINS
+        and n.kinds & EXCHANGE
         and conclusion.at < down.at
         and (not n.local or not down.leg or n.local == down.leg)
     ]

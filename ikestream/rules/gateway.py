@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ikestream.episode import Situation
 from ikestream.events import IkeEvent, Kind
 from ikestream.rules.ending import How, read
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 from ikestream.times import MINUTE, SECOND
 from ikestream.tunnel import Tunnel
 

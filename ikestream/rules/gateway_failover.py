@@ -16,7 +16,7 @@ from ikestream.rules.ending import How, endings, evidence, reason, those
 from ikestream.rules.gateway import AFTER, TOGETHER, drops, near
 from ikestream.rules.gateway_maintenance import STALE_PEER, weigh
 from ikestream.rules.signature import prove, reached
-from ikestream.status import Change, State
+from ikestream.timeline import Change, State
 from ikestream.times import SECOND
 from ikestream.tunnel import Tunnel
 

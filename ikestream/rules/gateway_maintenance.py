@@ -15,7 +15,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.rules.ending import How, code, endings, evidence, reason, those
 from ikestream.rules.gateway import instances, near, neighbours
 from ikestream.rules.signature import prove, reached
-from ikestream.status import State
+from ikestream.timeline import State
 
 
 def judge(situation: Situation) -> Finding | None:

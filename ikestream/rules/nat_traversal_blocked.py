@@ -12,7 +12,7 @@ from ikestream.events import Direction, IkeEvent, Kind
 from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, Hypothesis
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.signature import answered, count, prove, timed_out, uses_certificates
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 
 NAT_PORT = 4500
 AUTH_KINDS = frozenset({Kind.AUTH_SENT, Kind.TS_PROPOSED, Kind.ESP_SENT})

@@ -21,7 +21,7 @@ from ikestream.offers import Agreed, Phase, Role, Target, default_offers, is_def
 from ikestream.rules.configured import assumed, outdates
 from ikestream.rules.configured import selectors as configured_selectors
 from ikestream.selectors import compare_selectors, ranges
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 
 MAX_RANGES = 32
 """Ranges named per side and end, as many as the offers columns hold."""

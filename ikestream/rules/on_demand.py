@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ikestream.episode import FAILED, Episode
+from ikestream.episode import Episode
 from ikestream.inventory import Version
 from ikestream.negotiation import Initiator
 from ikestream.rules.ending import How, read, written_about
-from ikestream.status import Change, Outcome, State, Timeline
+from ikestream.timeline import FAILED, Change, Outcome, State, Timeline
 from ikestream.times import MINUTE, SECOND, Times
 from ikestream.tunnel import Tunnel
 

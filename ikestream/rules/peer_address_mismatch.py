@@ -18,7 +18,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.offers import GatewayKind, Phase, Role, default_offers
 from ikestream.rules.signature import prove
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 from ikestream.times import MINUTE
 from ikestream.tunnel import Tunnel
 

@@ -23,7 +23,7 @@ from ikestream.finding import ActionOn, Cause, Confidence, FailedStep, Finding, 
 from ikestream.negotiation import Initiator, Negotiation
 from ikestream.rules.peer_address_mismatch import lead
 from ikestream.rules.signature import closed_by_time, count, prove, timed_out
-from ikestream.status import Outcome
+from ikestream.timeline import Outcome
 
 PROOF = (Kind.CLOSED, Kind.ERROR, Kind.SA_INIT_SENT, Kind.IKE_SENT)
 IKE_PORT = 500

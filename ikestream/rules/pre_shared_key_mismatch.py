@@ -29,7 +29,7 @@ from ikestream.rules.signature import (
     timed_out,
     uses_certificates,
 )
-from ikestream.status import Outcome, State
+from ikestream.timeline import Outcome, State
 
 IDENTITY_CODES = frozenset({13889, 13834, 13869})
 """Authentication method or identity refused: not the key."""

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from ikestream import codes
 from ikestream.advice import Advice, Impact, Outlook
-from ikestream.episode import FAILED
 from ikestream.events import IkeEvent
 from ikestream.finding import ActionOn, Advisory, Confidence, Finding, Hypothesis, Severity
 from ikestream.negotiation import Negotiation
 from ikestream.rules.ending import How, read, written_about
 from ikestream.rules.on_demand import ends_on_demand
 from ikestream.rules.signature import prove, reached
-from ikestream.status import Change, State
+from ikestream.timeline import FAILED, Change, State
 from ikestream.times import EXPECTED_LEG_AGE, MINUTE
 
 AUTHENTICATION, POLICY = 13801, 13868

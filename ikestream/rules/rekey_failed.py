@@ -14,13 +14,13 @@ from collections.abc import Iterator
 
 from ikestream import codes
 from ikestream.advice import Advice, Impact, Outlook
-from ikestream.episode import FAILED, Situation
+from ikestream.episode import Situation
 from ikestream.finding import ActionOn, Advisory, Cause, Confidence, FailedStep, Finding, Hypothesis, Severity
 from ikestream.history import NAMED, SETTLED, Streak, What
 from ikestream.negotiation import Negotiation
 from ikestream.rules.ending import How, endings, evidence, those
 from ikestream.rules.signature import DH_CODES, prove, rekeys
-from ikestream.status import Outcome
+from ikestream.timeline import FAILED, Outcome
 from ikestream.times import HOUR
 from ikestream.timestamps import moment
 

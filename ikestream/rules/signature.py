@@ -10,7 +10,7 @@ from ikestream.events import IkeEvent, Kind
 from ikestream.finding import ActionOn, FailedStep
 from ikestream.negotiation import POLICY_CODES, Initiator, Negotiation
 from ikestream.rules.configured import authentication
-from ikestream.status import TIMED_OUT, Outcome
+from ikestream.timeline import EXCHANGE, TIMED_OUT, Outcome
 
 _QUICK_MODE = frozenset(
     {Kind.TS_PROPOSED, Kind.TS_REQUESTED, Kind.TS_FINAL, Kind.ESP_SENT, Kind.ESP_RECEIVED, Kind.CLEANUP_QM}
@@ -18,16 +18,6 @@ _QUICK_MODE = frozenset(
 _MAIN_MODE = frozenset({Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM})
 POLICY_MATCH = 13868
 DH_CODES = frozenset({13822, 13833, 13864, 13865})
-_IKEV2 = frozenset(
-    {
-        Kind.SA_INIT_SENT,
-        Kind.SA_INIT_ANSWERED,
-        Kind.SA_INIT_RECEIVED,
-        Kind.RESPONDER_SPI,
-        Kind.AUTH_SENT,
-        Kind.AUTH_RECEIVED,
-    }
-)
 
 
 def in_phase_one(negotiation: Negotiation) -> bool:
@@ -175,7 +165,7 @@ def count(situation: Situation, negotiations: Iterable[Negotiation]) -> int:
 
 def ikev2_is_shown(situation: Situation) -> bool:
     """Whether a line of this tunnel exists only in IKEv2. That none does proves nothing (facts R1)."""
-    return any(n.kinds & _IKEV2 for n in situation.negotiations)
+    return any(n.kinds & EXCHANGE for n in situation.negotiations)
 
 
 def rekeys(situation: Situation, negotiation: Negotiation) -> bool:
@@ -184,7 +174,7 @@ def rekeys(situation: Situation, negotiation: Negotiation) -> bool:
     Nothing in it belongs to phase 1, and the leg, or the very session, had come up before.
     """
     n = negotiation
-    if n.kinds & (_IKEV2 | {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM}):
+    if n.kinds & (EXCHANGE | {Kind.IKE_SENT, Kind.IKE_RECEIVED, Kind.MM_PACKET, Kind.CLEANUP_MM}):
         return False
     return any(
         situation.conclusions[o].outcome is Outcome.SUCCEEDED

@@ -1,7 +1,8 @@
 """Many tunnels of a gateway at once: what they have in common is the gateway, or the line before it (facts 3.7, 2.17).
 
 The gateway's own events decide first, then what the closing lines say: peers that fall silent by the dozen in one
-minute did not all fail. Where most came back on the other instance, that one took them over, whatever they say. With no word from anybody the cause stays open; that it was the gateway's is plain.
+minute did not all fail. Where most came back on the other instance, that one took them over, whatever they say. With no
+word from anybody the cause stays open; that it was the gateway's is plain.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from ikestream.rules.signature import (
     rekeys,
     timed_out,
 )
-from ikestream.status import TIMED_OUT
+from ikestream.timeline import TIMED_OUT
 
 INVALID_PAYLOAD = 13843
 NEGOTIATION_FAILED = "SA_NEGOTIATION_FAILED"

@@ -13,8 +13,9 @@ from ikestream.events import IkeEvent, Kind
 from ikestream.incident import Row
 from ikestream.inventory import Inventory, Mode
 from ikestream.replay import Tally
-from ikestream.status import State, observe
+from ikestream.status import observe
 from ikestream.tick import tell
+from ikestream.timeline import State
 from ikestream.times import LIVE
 
 SHOWN_AFTERWARDS = 5

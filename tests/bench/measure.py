@@ -229,7 +229,7 @@ class Nobody:
 def _batches(path: Path, pace: int) -> Iterator[tuple[list[Any], int | None]]:
     """Yield batches, and with the last of each `pace` ms of the log's clock that time: then the tick comes; 0: with each."""
     from ikestream.batch import Delivery
-    from ikestream.envelope import milliseconds
+    from ikestream.timestamps import milliseconds
 
     batch: list[Delivery] = []
     size, last = 0, 0
