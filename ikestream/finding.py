@@ -198,6 +198,7 @@ class Finding:
     evidence: tuple[IkeEvent, ...] = ()  # the lines that prove it, in event order
     risks: tuple[Risk, ...] = ()
     beside: tuple[Connection, ...] = ()  # other connections that it is about
+    title: str = ""  # the end of the sentence 'The tunnel to ... is down: ...', where `TITLES` would say too much
 
 
 @dataclass(frozen=True, slots=True)

@@ -498,9 +498,7 @@ def _summarise(situation: Situation, finding: Finding, names: remedy.Names, *, r
         state = f"is over, because the connection goes to {heirs[-1] or 'another address'} now"
     if situation.episode.unheard:
         state = "was down when it was last heard of, 30 days before this"
-    what = TITLES[finding.cause]
-    if finding.cause is Cause.IKE_POLICY_MISMATCH and finding.failed_step is None:
-        what = "a proposal was refused, and the log does not show of which phase"
+    what = finding.title or TITLES[finding.cause]
     if finding.mismatch:
         what += ": " + "; ".join(
             f"{m.parameter} Azure {'/'.join(m.azure)}, peer {'/'.join(m.peer)}" for m in finding.mismatch

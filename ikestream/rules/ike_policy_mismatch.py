@@ -179,6 +179,7 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, *, 
         missing_evidence=missing,
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),
+        title="phase 1 (IKE) is refused as a policy mismatch",
     )
 
 
@@ -247,6 +248,7 @@ def _tell_no_phase(refused: list[Negotiation], offers: Offers) -> Finding:
         " make the peer initiate once (restart only this tunnel there), and compare its proposals.",
         code=_code(refused),
         evidence=prove([*refused, *offers.sessions]),
+        title="a proposal was refused, and the log does not show of which phase",
     )
 
 

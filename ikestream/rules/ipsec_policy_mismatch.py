@@ -133,6 +133,7 @@ def _agree(situation: Situation, refused: list[Negotiation], offers: Offers, com
         missing_evidence="The peer's own log at the time and SPI given here says what it offered or refused.",
         code=_code(refused),
         evidence=prove(dict.fromkeys([*refused, *offers.sessions]), PROOF),
+        title="phase 2 (IPsec) is refused as a policy mismatch",
     )
 
 
